@@ -1,0 +1,1 @@
+//! The INI file and typed settings.

@@ -1,0 +1,3 @@
+//! Cryptography of SMP: pure functions over bytes, no I/O.
+
+pub mod keys;

@@ -1,0 +1,1 @@
+//! Bytes and types of the SMP wire.

@@ -1,0 +1,1 @@
+//! The shard: a pure state machine from commands to answers.

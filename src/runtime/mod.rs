@@ -1,0 +1,1 @@
+//! Executors, mesh, timers, signals, shutdown.

@@ -1,0 +1,1 @@
+//! The connection: a pure state machine.

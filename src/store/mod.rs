@@ -1,0 +1,1 @@
+//! Queue records and messages behind one seam.

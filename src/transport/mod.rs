@@ -1,0 +1,1 @@
+//! TLS configuration and the TLS stream over glommio.
