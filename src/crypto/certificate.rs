@@ -461,7 +461,7 @@ mod tests {
                 assert!(validity.not_before.is_utctime());
                 assert!(validity.not_after.is_generalizedtime());
                 assert_eq!(
-                    (validity.not_after - validity.not_before).map(|d| d.whole_days()),
+                    (validity.not_after - validity.not_before).map(Duration::whole_days),
                     Some(VALIDITY_DAYS)
                 );
             }
