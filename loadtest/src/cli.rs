@@ -57,7 +57,13 @@ pub enum TlsChoice {
 #[derive(Args)]
 pub struct Common {
     /// smp://FINGERPRINT[:PASSWORD]@HOST[:PORT]; the port is 5223 unless given
-    #[arg(short, long, global = true, env = "SMP_ADDRESS", hide_env_values = true)]
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "SMP_ADDRESS",
+        hide_env_values = true
+    )]
     address: Option<String>,
     /// Threads that make load [default: number of cores]
     #[arg(long, global = true, value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -215,7 +221,12 @@ mod tests {
 
     #[test]
     fn passwords_stay_out_of_the_results() {
-        let arguments = ["smoke", "-a", "smp://x:secret@h", "--address=smp://x:secret@h"];
+        let arguments = [
+            "smoke",
+            "-a",
+            "smp://x:secret@h",
+            "--address=smp://x:secret@h",
+        ];
         let kept = without_addresses(arguments.map(str::to_owned).into_iter());
         assert_eq!(kept, ["smoke", "-a"]);
     }

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -92,7 +93,7 @@ impl Client {
                 .map_err(|e| ClientError::Connect(e.to_string()))?;
             // Not fatal: the connection works, only slower.
             let _ = tcp.set_nodelay(true);
-            Ok(TlsStream::connect(tcp, target.tls.clone()).await?)
+            Ok(TlsStream::connect(tcp, Arc::clone(&target.tls)).await?)
         })
         .await?;
         let session = within(
@@ -118,6 +119,11 @@ impl Client {
     /// Whether blocks are encrypted inside TLS.
     pub fn encrypts_blocks(&self) -> bool {
         self.chains.is_some()
+    }
+
+    /// Longest wait for an answer or push.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Where commands are staged; they are sent while the client is polled.
@@ -371,8 +377,7 @@ pub fn unexpected(command: &'static str, response: &Response<'_>) -> ClientError
     if let Response::Err(e) = response {
         return ClientError::Refused(e.clone());
     }
-    let mut answer = format!("{response:?}");
-    answer.truncate(answer.floor_char_boundary(80));
+    let answer = format!("{response:?}").chars().take(80).collect();
     ClientError::Unexpected { command, answer }
 }
 

@@ -21,6 +21,9 @@ const POLL_EVERY: Duration = Duration::from_millis(1);
 /// The arena is for file I/O, of which there is none.
 const IO_MEMORY: usize = 64 << 10;
 
+/// Busy tasks leave the sockets unattended no longer than this.
+const PREEMPT_AFTER: Duration = Duration::from_millis(1);
+
 /// What the threads of a run share.
 struct Team {
     size: usize,
@@ -124,6 +127,7 @@ where
         let spawned = LocalExecutorBuilder::new(Placement::Unbound)
             .name(&format!("load-{index}"))
             .io_memory(IO_MEMORY)
+            .preempt_timer(PREEMPT_AFTER)
             .spawn(move || async move {
                 let _finish = Finish(Arc::clone(&shared));
                 let worker = Worker {

@@ -56,7 +56,7 @@ pub(crate) async fn run(
     };
     let mut content = Vec::new();
     answer.encode(&mut content);
-    stream.write_block(&plain_block(&content)?).await?;
+    stream.write_block(&*plain_block(&content)?).await?;
 
     let chains = match (&own_key, server_key) {
         (Some(own), Some(server)) if answer.encrypts_blocks() => Some(BlockChain::init(

@@ -3,7 +3,9 @@
 use std::rc::Rc;
 
 use clap::ValueEnum;
-use smp_server::crypto::keys::{KeyError, PublicAuthKey, SigningKey, X25519PublicKey, X25519SecretKey};
+use smp_server::crypto::keys::{
+    KeyError, PublicAuthKey, SigningKey, X25519PublicKey, X25519SecretKey,
+};
 use smp_server::crypto::message::{ReceivedBody, decrypt_message};
 use smp_server::crypto::smp_box::BoxKey;
 use smp_server::protocol::command::{NewQueue, QueueRequest};
@@ -208,24 +210,10 @@ impl Queue {
         };
         if sender.outbox().version() >= Version::SENDER_KEY {
             let command = Command::SKey(public);
-            expect_ok(
-                sender,
-                "SKEY",
-                &command,
-                &self.sender_id,
-                key.auth(),
-            )
-            .await
+            expect_ok(sender, "SKEY", &command, &self.sender_id, key.auth()).await
         } else {
             let command = Command::Key(public);
-            expect_ok(
-                recipient,
-                "KEY",
-                &command,
-                &self.recipient_id,
-                keys.sign(),
-            )
-            .await
+            expect_ok(recipient, "KEY", &command, &self.recipient_id, keys.sign()).await
         }
     }
 }
@@ -254,9 +242,7 @@ pub async fn subscribe(
     let id = &queue.recipient_id;
     match client.command(&Command::Sub, id, keys.sign()).await? {
         Response::Ok | Response::Sok(_) => Ok(None),
-        Response::Msg { msg_id, boxed } => {
-            Ok(Some((msg_id.into_owned(), boxed.into_owned())))
-        }
+        Response::Msg { msg_id, boxed } => Ok(Some((msg_id.into_owned(), boxed.into_owned()))),
         other => Err(unexpected("SUB", &other)),
     }
 }

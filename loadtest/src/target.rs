@@ -95,9 +95,9 @@ impl Target {
         let identity = Fingerprint::try_from(&server.key_hash[..]).map_err(|_| {
             TargetError::Address("the fingerprint of the address is not 32 bytes".to_owned())
         })?;
-        let port = server.port_number().ok_or_else(|| {
-            TargetError::Address(format!("{} is not a port number", server.port))
-        })?;
+        let port = server
+            .port_number()
+            .ok_or_else(|| TargetError::Address(format!("{} is not a port number", server.port)))?;
         let Some(host) = server.hosts.first() else {
             return Err(TargetError::Address("the address has no host".to_owned()));
         };

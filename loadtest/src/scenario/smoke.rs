@@ -146,7 +146,10 @@ async fn once(
     let waiting = subscribe(&mut other, &queue, &keys)
         .await
         .context("SUB from another connection")?;
-    ensure!(waiting.is_none(), "a message was acknowledged and came again");
+    ensure!(
+        waiting.is_none(),
+        "a message was acknowledged and came again"
+    );
     let body = message(2);
     send(sender, &queue, &sender_key, &body).await?;
     let push = other.next_push().await.context("wait for MSG after SUB")?;
