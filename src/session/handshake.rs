@@ -22,7 +22,7 @@ pub struct Identity {
     /// TLS chain, leaf first, DER.
     pub chain: Vec<Vec<u8>>,
     /// Key of the leaf.
-    pub key: SigningKey,
+    pub key: Arc<SigningKey>,
     /// Versions offered when ALPN was negotiated.
     pub versions: VersionRange,
 }
