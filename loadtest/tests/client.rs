@@ -76,7 +76,9 @@ impl Server {
 
     async fn serve(self: Rc<Self>, listener: TcpListener) {
         let tcp = listener.accept().await.unwrap();
-        let mut tls = TlsStream::accept(tcp, std::sync::Arc::clone(&self.tls)).await.unwrap();
+        let mut tls = TlsStream::accept(tcp, std::sync::Arc::clone(&self.tls))
+            .await
+            .unwrap();
         let key = X25519SecretKey::generate(&mut rand::rng());
         let mut content = Vec::new();
         self.hello(&tls, &key).encode(&mut content);

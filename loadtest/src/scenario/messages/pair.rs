@@ -174,11 +174,13 @@ impl Pair {
         loop {
             let now = Instant::now();
             self.state.stage(now, self.sender.outbox())?;
-            let sending = self.state.is_sending(now);
-            if !sending && self.state.outstanding == 0 && self.state.in_flight.is_empty() {
+            let owed = self.state.is_owed();
+            // Without credits nothing more can be sent: every queue has refused its window.
+            let sending = self.state.is_sending(now) && !self.state.credits.is_empty();
+            if !owed && !sending {
                 return Ok(self);
             }
-            if now >= self.state.last_progress + patience {
+            if owed && now >= self.state.last_progress + patience {
                 let outstanding = self.state.outstanding;
                 self.state.tally.problem(|| {
                     format!("gave up after {patience:?} of silence, {outstanding} under way")
@@ -228,24 +230,28 @@ impl Pair {
             tally.sent += queue.ledger.sent();
             tally.balance(number, queue.ledger.balance());
         }
-        if delete {
-            for batch in self.state.queues.chunks(SETUP_BATCH) {
-                let mut corr_ids = Vec::with_capacity(batch.len());
-                for queue in batch {
-                    let auth = queue.keys.sign();
-                    let id = &queue.recipient_id;
-                    corr_ids.push(self.recipient.send(&Command::Del, id, auth)?);
-                }
-                for corr_id in corr_ids {
-                    match self.recipient.reply(&corr_id).await?.response {
-                        Response::Ok => {}
-                        other => return Err(unexpected("DEL", &other)).context("clean up"),
-                    }
-                }
-            }
+        if delete && let Err(e) = delete_all(&mut self.recipient, &self.state.queues).await {
+            tally.problem(|| format!("queues could not be deleted: {e}"));
         }
         Ok(tally)
     }
+}
+
+async fn delete_all(recipient: &mut Client, queues: &[QueueState]) -> Result<(), ClientError> {
+    for batch in queues.chunks(SETUP_BATCH) {
+        let mut corr_ids = Vec::with_capacity(batch.len());
+        for queue in batch {
+            let id = &queue.recipient_id;
+            corr_ids.push(recipient.send(&Command::Del, id, queue.keys.sign())?);
+        }
+        for corr_id in corr_ids {
+            match recipient.reply(&corr_id).await?.response {
+                Response::Ok => {}
+                other => return Err(unexpected("DEL", &other)),
+            }
+        }
+    }
+    Ok(())
 }
 
 type Created = (Queue, Rc<RecipientKeys>, SenderKey);
@@ -319,9 +325,18 @@ impl State {
         self.plan.duration.map(|d| self.start + d)
     }
 
+    /// Whether the server owes an answer or a message.
+    fn is_owed(&self) -> bool {
+        self.outstanding > 0 || !self.in_flight.is_empty()
+    }
+
     /// When the pair must act even if nothing comes.
     fn wake_at(&self, now: Instant, patience: Duration) -> Instant {
-        let mut wake = self.last_progress + patience;
+        let mut wake = if self.is_owed() {
+            self.last_progress + patience
+        } else {
+            now + patience
+        };
         if self.is_sending(now) {
             wake = self.end().map_or(wake, |end| wake.min(end));
             if self.plan.interval.is_some() && !self.credits.is_empty() {
