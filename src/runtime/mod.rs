@@ -1,1 +1,3 @@
 //! Executors, mesh, timers, signals, shutdown.
+
+pub mod lock;
