@@ -175,7 +175,11 @@ impl<S: Store> Shard<S> {
             Some(Location::Queue(slot)) => slot,
             Some(Location::Shard(shard)) => {
                 let transmission = call.request.bytes.to_vec();
-                return Done::now(Answer::Redirect { shard, transmission }).map(Some);
+                return Done::now(Answer::Redirect {
+                    shard,
+                    transmission,
+                })
+                .map(Some);
             }
             None => {
                 self.verify_nothing(call);

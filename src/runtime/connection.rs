@@ -104,9 +104,10 @@ impl Acceptor {
         let _counted = InHandshake::enter(self.core.handshakes());
         let accept = async { Ok(TlsStream::accept(tcp, Arc::clone(&self.tls)).await?) };
         let mut stream = within(self.tls_setup_timeout, "TLS", accept).await?;
-        let established =
-            within(self.handshake_timeout, "SMP", self.hellos(&mut stream)).await?;
-        let Some(established) = established else { return Ok(None) };
+        let established = within(self.handshake_timeout, "SMP", self.hellos(&mut stream)).await?;
+        let Some(established) = established else {
+            return Ok(None);
+        };
         if let Some(refusal) = &established.service_refusal {
             let mut block = Box::new([0; BLOCK_SIZE]);
             put_plain_block(refusal, &mut block).map_err(|_| ConnectionError::HelloTooLarge)?;
@@ -138,11 +139,21 @@ impl Acceptor {
         stream: TlsStream,
         established: Established,
     ) -> Result<(), ConnectionError> {
-        let Established { context, chains, .. } = established;
-        let connection =
-            self.core.open_session(|reference| Session::new(reference, context, chains));
-        let registered = Registered { core: &self.core, connection };
-        let mut pump = Pump { core: &self.core, connection: &registered.connection, stream };
+        let Established {
+            context, chains, ..
+        } = established;
+        let connection = self
+            .core
+            .open_session(|reference| Session::new(reference, context, chains));
+        let registered = Registered {
+            core: &self.core,
+            connection,
+        };
+        let mut pump = Pump {
+            core: &self.core,
+            connection: &registered.connection,
+            stream,
+        };
         let result = poll_fn(|cx| pump.poll(cx)).await;
         let mut stream = pump.stream;
         drop(registered);
@@ -247,7 +258,8 @@ impl Pump<'_> {
             let mut broken = false;
             let session = &self.connection.session;
             if !session.borrow().has_output() {
-                self.connection.set_stalled(self.stream.poll_flush(cx)?.is_pending());
+                self.connection
+                    .set_stalled(self.stream.poll_flush(cx)?.is_pending());
                 return Ok(());
             }
             let written = self.stream.poll_write_blocks(cx, |block| {
@@ -274,7 +286,8 @@ impl Pump<'_> {
             session.take_deferred()
         } {
             let reference = self.connection.session.borrow().reference();
-            self.core.run(|router| self.core.redeliver(reference, id, router));
+            self.core
+                .run(|router| self.core.redeliver(reference, id, router));
         }
     }
 }

@@ -1,14 +1,14 @@
 //! One executor's world: its shard, its sessions, and the way between them.
 
 use super::mesh::Mesh;
-use crate::relay::{
-    Answer, Effect, PeerMessage, Partitioner, Request, SessionContext, SessionRef, Shard, Ticket,
-    Timestamp,
-};
 use crate::config::values::QueuePlacement;
 use crate::crypto::hash;
 use crate::protocol::command::QueueRequest;
 use crate::protocol::{Command, Response};
+use crate::relay::{
+    Answer, Effect, Partitioner, PeerMessage, Request, SessionContext, SessionRef, Shard, Ticket,
+    Timestamp,
+};
 use crate::session::{Router, Session};
 use crate::store::{Id, MemoryStore};
 use rand::Rng;
@@ -58,7 +58,12 @@ impl RemoteCommands {
                 (request.ticket, start..bytes.len())
             })
             .collect();
-        Self { session, context: Arc::clone(context), commands, bytes }
+        Self {
+            session,
+            context: Arc::clone(context),
+            commands,
+            bytes,
+        }
     }
 
     fn requests(&self) -> Vec<Request<'_>> {
@@ -218,7 +223,11 @@ impl Core {
         let entry = sessions.table.vacant_entry();
         // Descriptors run out long before the table has 2³² places.
         let slot = u32::try_from(entry.key()).unwrap_or(u32::MAX);
-        let session = make(SessionRef { core: self.index, slot, generation });
+        let session = make(SessionRef {
+            core: self.index,
+            slot,
+            generation,
+        });
         let connection = Rc::new(Connection {
             session: RefCell::new(session),
             waker: RefCell::default(),
@@ -234,12 +243,16 @@ impl Core {
     pub fn close_session(&self, connection: &Connection) {
         let session = connection.session.borrow();
         let reference = session.reference();
-        self.sessions.borrow_mut().table.try_remove(reference.slot as usize);
+        self.sessions
+            .borrow_mut()
+            .table
+            .try_remove(reference.slot as usize);
         for shard in session.touched_shards() {
             if *shard == self.index {
                 self.shard.borrow_mut().session_closed(reference);
             } else {
-                self.mesh.send(*shard, CoreMessage::SessionClosed(reference));
+                self.mesh
+                    .send(*shard, CoreMessage::SessionClosed(reference));
             }
         }
         self.mesh.announce();
@@ -253,7 +266,11 @@ impl Core {
 
     /// Lets a session work with the shards, then carries out what follows from it.
     pub fn run<R>(&self, work: impl FnOnce(&mut CoreRouter<'_>) -> R) -> R {
-        let mut router = CoreRouter { core: self, now: now(), effects: Vec::new() };
+        let mut router = CoreRouter {
+            core: self,
+            now: now(),
+            effects: Vec::new(),
+        };
         let result = work(&mut router);
         router.carry_out();
         self.mesh.announce();
@@ -264,9 +281,12 @@ impl Core {
     pub fn redeliver(&self, session: SessionRef, recipient_id: Id, router: &mut CoreRouter<'_>) {
         let shard = self.partitioner.shard_of(&recipient_id);
         if shard == self.index {
-            self.shard.borrow_mut().redeliver(session, &recipient_id, &mut router.effects);
+            self.shard
+                .borrow_mut()
+                .redeliver(session, &recipient_id, &mut router.effects);
         } else {
-            self.mesh.send(shard, CoreMessage::Redeliver(session, recipient_id));
+            self.mesh
+                .send(shard, CoreMessage::Redeliver(session, recipient_id));
         }
     }
 
@@ -307,7 +327,10 @@ impl Core {
     pub fn drop_stalled(&self, limit: std::time::Duration) {
         let now = SystemTime::now();
         for (_, (_, connection)) in &self.sessions.borrow().table {
-            let stalled = connection.stalled_at.get().and_then(|at| now.duration_since(at).ok());
+            let stalled = connection
+                .stalled_at
+                .get()
+                .and_then(|at| now.duration_since(at).ok());
             if stalled.is_some_and(|time| time > limit) {
                 connection.aborted.set(true);
                 connection.wake();
@@ -339,19 +362,31 @@ impl CoreRouter<'_> {
                 );
             }
             CoreMessage::Reply(session, ticket, answer) => {
-                self.effects.push(Effect::Reply { session, ticket, answer: *answer });
+                self.effects.push(Effect::Reply {
+                    session,
+                    ticket,
+                    answer: *answer,
+                });
             }
             CoreMessage::Push(session, entity, event) => {
-                self.effects.push(Effect::Push { session, entity, event: *event });
+                self.effects.push(Effect::Push {
+                    session,
+                    entity,
+                    event: *event,
+                });
             }
             CoreMessage::Peer(message) => {
-                core.shard.borrow_mut().peer_message(from, message, &mut self.effects);
+                core.shard
+                    .borrow_mut()
+                    .peer_message(from, message, &mut self.effects);
             }
             CoreMessage::SessionClosed(session) => {
                 core.shard.borrow_mut().session_closed(session);
             }
             CoreMessage::Redeliver(session, id) => {
-                core.shard.borrow_mut().redeliver(session, &id, &mut self.effects);
+                core.shard
+                    .borrow_mut()
+                    .redeliver(session, &id, &mut self.effects);
             }
         }
     }
@@ -362,10 +397,18 @@ impl CoreRouter<'_> {
         while !self.effects.is_empty() {
             for effect in std::mem::take(&mut self.effects) {
                 match effect {
-                    Effect::Reply { session, ticket, answer } => {
+                    Effect::Reply {
+                        session,
+                        ticket,
+                        answer,
+                    } => {
                         self.reply(session, ticket, answer);
                     }
-                    Effect::Push { session, entity, event } => self.push(session, entity, event),
+                    Effect::Push {
+                        session,
+                        entity,
+                        event,
+                    } => self.push(session, entity, event),
                     Effect::Peer { shard, message } => {
                         self.core.mesh.send(shard, CoreMessage::Peer(message));
                     }
@@ -399,9 +442,8 @@ impl CoreRouter<'_> {
         let own = self.core.index;
         let shards = self.core.partitioner.shards();
         if let Command::New(new) = &request.command
-            && let Some(
-                QueueRequest::Messaging(Some(_)) | QueueRequest::Contact(Some(_)),
-            ) = &new.queue
+            && let Some(QueueRequest::Messaging(Some(_)) | QueueRequest::Contact(Some(_))) =
+                &new.queue
         {
             // What the client should have chosen; a wrong choice is refused by any shard.
             let sender_id = hash::sender_id(request.transmission.corr_id);
@@ -446,12 +488,16 @@ impl Router for CoreRouter<'_> {
             );
         } else {
             let commands = RemoteCommands::new(session, context, requests);
-            self.core.mesh.send(shard, CoreMessage::Commands(Box::new(commands)));
+            self.core
+                .mesh
+                .send(shard, CoreMessage::Commands(Box::new(commands)));
         }
     }
 }
 
 fn now() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    Timestamp { nanos: since_epoch.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX)) }
+    Timestamp {
+        nanos: since_epoch.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX)),
+    }
 }

@@ -69,11 +69,15 @@ impl MeshAlarm {
 pub fn connect<M>(executors: usize) -> (Vec<Mesh<M>>, MeshAlarm) {
     let nodes: Arc<[Node]> = (0..executors).map(|_| Node::default()).collect();
     let link = || {
-        Arc::new(Link { queue: ArrayQueue::new(QUEUE_DEPTH), starved: AtomicBool::new(false) })
+        Arc::new(Link {
+            queue: ArrayQueue::new(QUEUE_DEPTH),
+            starved: AtomicBool::new(false),
+        })
     };
     // links[from][to]
-    let links: Vec<Vec<Arc<Link<M>>>> =
-        (0..executors).map(|_| (0..executors).map(|_| link()).collect()).collect();
+    let links: Vec<Vec<Arc<Link<M>>>> = (0..executors)
+        .map(|_| (0..executors).map(|_| link()).collect())
+        .collect();
     let mesh = |index: usize| {
         let peer = |other: usize| {
             (other != index).then(|| Peer {
@@ -104,8 +108,11 @@ impl<M> Mesh<M> {
         };
         peer.unannounced.set(true);
         let mut overflow = peer.overflow.borrow_mut();
-        let refused =
-            if overflow.is_empty() { peer.outbound.queue.push(message).err() } else { Some(message) };
+        let refused = if overflow.is_empty() {
+            peer.outbound.queue.push(message).err()
+        } else {
+            Some(message)
+        };
         if let Some(message) = refused {
             overflow.push_back(message);
             self.waiting.set(self.waiting.get() + 1);
@@ -116,7 +123,10 @@ impl<M> Mesh<M> {
     /// Wakes every executor that was sent something since the last call.
     pub fn announce(&self) {
         for (peer, node) in self.peers.iter().zip(self.nodes.iter()) {
-            if peer.as_ref().is_some_and(|peer| peer.unannounced.replace(false)) {
+            if peer
+                .as_ref()
+                .is_some_and(|peer| peer.unannounced.replace(false))
+            {
                 node.waker.wake();
             }
         }

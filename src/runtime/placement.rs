@@ -9,13 +9,21 @@ const CORES_WITH_CONTROL: usize = 4;
 
 /// Cores this process may run on, ascending; empty when the system does not say.
 pub fn allowed_cores() -> Vec<usize> {
-    let Ok(set) = sched_getaffinity(None::<Pid>) else { return Vec::new() };
-    (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect()
+    let Ok(set) = sched_getaffinity(None::<Pid>) else {
+        return Vec::new();
+    };
+    (0..rustix::thread::CpuSet::MAX_CPU)
+        .filter(|cpu| set.is_set(*cpu))
+        .collect()
 }
 
 /// Number of shards when the configuration does not say.
 pub fn default_shards(cores: usize) -> usize {
-    if cores >= CORES_WITH_CONTROL { cores - 1 } else { cores.max(1) }
+    if cores >= CORES_WITH_CONTROL {
+        cores - 1
+    } else {
+        cores.max(1)
+    }
 }
 
 /// Where the executor of a shard runs: pinned to a core of its own, unbound when there are more

@@ -94,10 +94,7 @@ impl From<GlommioError<()>> for RunError {
 
 /// Runs the relay until SIGINT or SIGTERM; `listening` gets the addresses once all executors
 /// accept connections.
-pub fn run(
-    plan: &RelayPlan,
-    listening: impl FnOnce(&[SocketAddr]),
-) -> Result<(), RunError> {
+pub fn run(plan: &RelayPlan, listening: impl FnOnce(&[SocketAddr])) -> Result<(), RunError> {
     // Before any thread exists, so that a signal during start stops the process in order too.
     let signals = Signals::new([SIGINT, SIGTERM]).map_err(RunError::Signals)?;
     let relay = Relay::start(plan)?;
@@ -186,7 +183,13 @@ impl Relay {
                 })?;
         }
         drop(report);
-        let relay = Self { addresses, shards, shutdown, alarm, reports };
+        let relay = Self {
+            addresses,
+            shards,
+            shutdown,
+            alarm,
+            reports,
+        };
         relay.await_listening()?;
         Ok(relay)
     }
@@ -206,7 +209,11 @@ impl Relay {
         let (shutdown, alarm) = (self.shutdown.clone(), self.alarm.clone());
         thread::spawn(move || {
             for signal in signals.forever() {
-                let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
+                let name = if signal == SIGINT {
+                    "SIGINT"
+                } else {
+                    "SIGTERM"
+                };
                 tracing::info!("Received {name}, stopping server...");
                 shutdown.request();
                 alarm.wake_all();
@@ -241,7 +248,10 @@ fn identity(credential: &Credential, settings: &Settings) -> Result<Identity, Ru
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
     if let Err(e) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!("the limit of open files stays at {:?}: {e}", limit.current);
     }
@@ -292,9 +302,7 @@ async fn run_executor(
     let failure = Rc::new(Failure::default());
     let accepting: Vec<_> = listeners
         .into_iter()
-        .map(|listener| {
-            spawn_local(accept(Rc::clone(&acceptor), listener, Rc::clone(&failure)))
-        })
+        .map(|listener| spawn_local(accept(Rc::clone(&acceptor), listener, Rc::clone(&failure))))
         .collect();
     let receiving = spawn_local(receive_from_mesh(Rc::clone(&core)));
     let sweeping = spawn_local(sweep(Rc::clone(&core)));

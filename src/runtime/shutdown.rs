@@ -23,9 +23,13 @@ struct Shared {
 impl Shutdown {
     /// Not requested; `executors` will drain.
     pub fn new(executors: usize) -> Self {
-        let shared =
-            Shared { requested: AtomicBool::new(false), draining: AtomicUsize::new(executors) };
-        Self { shared: Arc::new(shared) }
+        let shared = Shared {
+            requested: AtomicBool::new(false),
+            draining: AtomicUsize::new(executors),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// Asks every executor to stop; they must be woken to notice.

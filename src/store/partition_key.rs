@@ -30,17 +30,27 @@ fn read(mut file: File) -> io::Result<Zeroizing<[u8; LEN]>> {
     let mut key = Zeroizing::new([0; LEN]);
     file.read_exact(&mut key[..])?;
     if file.read(&mut [0])? != 0 {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "longer than a partition key"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "longer than a partition key",
+        ));
     }
     Ok(key)
 }
 
 fn create(state_dir: &Path, file: &Path) -> io::Result<Zeroizing<[u8; LEN]>> {
     let mut key = Zeroizing::new([0; LEN]);
-    OsRng.try_fill_bytes(&mut key[..]).map_err(io::Error::other)?;
+    OsRng
+        .try_fill_bytes(&mut key[..])
+        .map_err(io::Error::other)?;
     let unfinished = state_dir.join(format!("{FILE}.new"));
     let mut options = OpenOptions::new();
-    let mut out = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    let mut out = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&unfinished)?;
     out.write_all(&key[..])?;
     out.sync_all()?;
     std::fs::rename(&unfinished, file)?;
