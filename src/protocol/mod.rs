@@ -18,7 +18,6 @@ pub mod response;
 pub mod transmission;
 pub mod version;
 
-
 pub use command::Command;
 pub use error::ErrorType;
 pub use response::Response;
