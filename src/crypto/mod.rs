@@ -2,6 +2,7 @@
 
 pub mod authorization;
 pub mod batch;
+pub mod certificate;
 pub mod chain;
 pub mod hash;
 pub mod keys;

@@ -91,11 +91,7 @@ pub fn put_transmission(
     out.extend_from_slice(sent);
 }
 
-/// The session id as it precedes the authorised part from version 7: a short string.
-pub fn authorized_prefix(version: Version, session_id: &[u8]) -> Vec<u8> {
-    let mut prefix = Vec::with_capacity(1 + session_id.len());
-    if version >= Version::AUTH_COMMANDS {
-        put_bytes8(&mut prefix, session_id);
-    }
-    prefix
+/// Appends what precedes the authorised part of a server's transmission: no authorization.
+pub fn put_transmission_head(out: &mut Vec<u8>) {
+    out.push(0);
 }

@@ -1,1 +1,42 @@
 //! The shard: a pure state machine from commands to answers.
+//!
+//! A shard owns the queues of its partitions, their messages and subscriptions. It has no I/O and
+//! no clock: commands and times come in, [`Effect`]s go out. What it promises a client leaves only
+//! when the store says that it is durable.
+
+mod agreement;
+mod command;
+mod delivery;
+mod effect;
+mod partition;
+mod pending;
+mod request;
+mod session_ref;
+mod shard;
+mod subscription;
+mod verify;
+
+pub use effect::{Answer, Effect, PeerMessage};
+pub use partition::{PARTITIONS, Partition, Partitioner};
+pub use request::{Refusal, Request};
+pub use session_ref::{SessionContext, SessionRef, Ticket};
+pub use shard::{Shard, ShardConfig};
+
+/// Time as shards see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp {
+    /// Nanoseconds since the Unix epoch.
+    pub nanos: i64,
+}
+
+impl Timestamp {
+    /// Whole seconds since the Unix epoch.
+    pub fn seconds(self) -> i64 {
+        self.nanos.div_euclid(1_000_000_000)
+    }
+
+    /// Whole days since the Unix epoch, the granularity of a queue's last use.
+    pub fn day(self) -> u32 {
+        u32::try_from(self.seconds().div_euclid(86_400)).unwrap_or(0)
+    }
+}

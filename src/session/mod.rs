@@ -1,1 +1,25 @@
-//! The connection: a pure state machine.
+//! The connection: a pure state machine from blocks to routed commands and back to blocks.
+//!
+//! Bytes of decrypted TLS come in as blocks; commands leave for the shard of their entity id;
+//! answers come back in any order and leave in the order of the commands, packed into as few
+//! blocks as they fit. Nothing here does I/O.
+
+mod batch;
+mod handshake;
+mod outbox;
+mod state;
+
+pub use handshake::{Established, Identity, RefusedHandshake, ServerHandshake};
+pub use state::{Router, Session};
+
+/// Blocks of commands a connection may have in flight; beyond, its socket is not read.
+pub const MAX_BATCHES_IN_FLIGHT: usize = 16;
+/// Bytes waiting for a slow reader beyond which its socket is not read.
+pub const OUTBOX_HIGH_WATER: usize = 512 << 10;
+/// Bytes waiting for a slow reader beyond which pushed messages stay in their queues.
+pub const OUTBOX_PUSH_LIMIT: usize = 1 << 20;
+/// Bytes waiting below which messages that stayed in their queues are asked for again.
+pub const OUTBOX_LOW_WATER: usize = 128 << 10;
+
+const _: () = assert!(OUTBOX_LOW_WATER < OUTBOX_HIGH_WATER);
+const _: () = assert!(OUTBOX_HIGH_WATER <= OUTBOX_PUSH_LIMIT);

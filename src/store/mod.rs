@@ -1,1 +1,93 @@
-//! Queue records and messages behind one seam.
+//! What a shard keeps, behind one seam.
+//!
+//! A [`Store`] belongs to one shard. It holds queue records, their index by every kind of id, and
+//! messages. Every change is appended and gets a log sequence number ([`Lsn`]); the shard answers a
+//! client only once the change it promises is durable.
+
+mod memory;
+mod record;
+
+pub use memory::MemoryStore;
+pub use record::{
+    IdKind, LinkRecord, Message, MessageKind, NotifierRecord, QueueChange, QueueRecord,
+    QueueStatus, StoredMessage,
+};
+
+use crate::protocol::ID_LEN;
+use thiserror::Error;
+
+/// An identifier of this server: queue, link, notifier, service or message.
+pub type Id = [u8; ID_LEN];
+
+/// Position in a shard's log; later changes have greater numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Lsn(pub u64);
+
+/// A queue within its shard; reused after the queue is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct QueueSlot(pub u32);
+
+/// Where an id leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Location {
+    /// A queue of this shard.
+    Queue(QueueSlot),
+    /// A queue of another shard, which knows it by the same id.
+    Shard(u16),
+}
+
+/// Why a change was not made.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum StoreError {
+    /// One of the ids is in use.
+    #[error("identifier in use")]
+    Duplicate,
+    /// There is no room; queues can still be read and drained.
+    #[error("store is full: free disk space, the relay resumes by itself")]
+    Full,
+}
+
+/// The seam between a shard and what keeps its data.
+///
+/// Slots passed in must come from [`find`](Self::find) or [`create`](Self::create) and not be
+/// deleted since: a shard never keeps one across a deletion.
+pub trait Store {
+    /// The queue or shard behind an id of one kind.
+    fn find(&self, kind: IdKind, id: &Id) -> Option<Location>;
+
+    /// The record of a queue.
+    fn queue(&self, slot: QueueSlot) -> &QueueRecord;
+
+    /// Adds a queue under all its ids, or fails with [`StoreError::Duplicate`] and changes nothing.
+    fn create(&mut self, record: QueueRecord) -> Result<(QueueSlot, Lsn), StoreError>;
+
+    /// Changes a record and its index entries.
+    fn update(&mut self, slot: QueueSlot, change: QueueChange) -> Result<Lsn, StoreError>;
+
+    /// Removes a queue with its ids and messages and returns its last record.
+    fn delete(&mut self, slot: QueueSlot) -> Result<(QueueRecord, Lsn), StoreError>;
+
+    /// Makes an id of this shard lead to a queue of another.
+    fn reserve_alias(&mut self, kind: IdKind, id: &Id, shard: u16) -> Result<Lsn, StoreError>;
+
+    /// Undoes [`reserve_alias`](Self::reserve_alias); an id that is no alias stays.
+    fn release_alias(&mut self, kind: IdKind, id: &Id) -> Result<Lsn, StoreError>;
+
+    /// Appends a message to a queue.
+    fn push_message(&mut self, slot: QueueSlot, message: Message<'_>) -> Result<Lsn, StoreError>;
+
+    /// The oldest message of a queue.
+    fn head(&self, slot: QueueSlot) -> Option<StoredMessage<'_>>;
+
+    /// The newest message of a queue.
+    fn newest(&self, slot: QueueSlot) -> Option<StoredMessage<'_>>;
+
+    /// Removes the oldest message of a queue, if there is one.
+    fn pop_message(&mut self, slot: QueueSlot) -> Result<Lsn, StoreError>;
+
+    /// Number of messages in a queue, quota marker included.
+    fn message_count(&self, slot: QueueSlot) -> usize;
+
+    /// Every change up to here survives what the configured durability promises.
+    fn durable(&self) -> Lsn;
+}

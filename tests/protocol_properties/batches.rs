@@ -2,11 +2,10 @@
 
 use crate::mutation;
 use proptest::prelude::*;
+use smp_server::crypto::authorization::Authorized;
 use smp_server::protocol::Version;
 use smp_server::protocol::batch::{BatchBuilder, MAX_BATCH_BYTES, MAX_BATCH_ITEMS, decode_batch};
-use smp_server::protocol::transmission::{
-    Transmission, authorized_prefix, put_sent, put_transmission,
-};
+use smp_server::protocol::transmission::{Transmission, put_sent, put_transmission};
 
 fn bytes(max: usize) -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(any::<u8>(), 0..=max)
@@ -113,8 +112,12 @@ proptest! {
             put_sent(&mut legacy, Version::MIN, &session_id, &corr_id, &entity_id, |out| {
                 out.extend_from_slice(&command);
             });
-            let prefix = authorized_prefix(version, &session_id);
-            prop_assert_eq!([prefix, sent].concat(), legacy);
+            let authorized = if version < Version::AUTH_COMMANDS {
+                Authorized::sent_only(&sent)
+            } else {
+                Authorized::new(&session_id, &sent)
+            };
+            prop_assert_eq!(authorized.parts().concat(), legacy);
 
             mutation::mutate(&mut bytes, &mutations);
             survive(&bytes)?;

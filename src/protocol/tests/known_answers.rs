@@ -11,7 +11,7 @@ use super::super::error::{
 };
 use super::super::handshake::CertChainKey;
 use super::super::response::{QueueIds, QueueMode, RelaySession};
-use super::super::transmission::{Transmission, authorized_prefix, put_sent, put_transmission};
+use super::super::transmission::{Transmission, put_sent, put_transmission};
 use super::super::{Command, ErrorType, Response, Version, VersionRange};
 use super::{assert_command, assert_encodes, assert_response};
 use crate::crypto::authorization::Authorized;
@@ -31,6 +31,16 @@ fn dh_key(hex: &str) -> X25519PublicKey {
 
 fn auth_key(hex: &str) -> PublicAuthKey {
     PublicAuthKey::from_spki(&hex::decode(hex).unwrap()).unwrap()
+}
+
+/// What an authorization covers.
+fn authorized(version: Version, session_id: &[u8], sent: &[u8]) -> Vec<u8> {
+    let authorized = if version < Version::AUTH_COMMANDS {
+        Authorized::sent_only(sent)
+    } else {
+        Authorized::new(session_id, sent)
+    };
+    authorized.parts().concat()
 }
 
 const NTF_AUTH: &str =
@@ -149,7 +159,7 @@ fn new_transmissions() {
         put_sent(&mut sent, version, &session_id, &corr_id, b"", |out| {
             new.encode(version, out);
         });
-        let authorized = [authorized_prefix(version, &session_id), sent.clone()].concat();
+        let authorized = authorized(version, &session_id, &sent);
         assert_eq!(authorized, vectors::hex(field(case, "authorized")));
         let signature = signer.sign(&authorized);
         assert_eq!(signature, vectors::hex(field(case, "signature")));
@@ -482,11 +492,8 @@ fn proxied_transmissions() {
     let inner = Transmission::decode(items.next().unwrap(), forwarded_version).unwrap();
     assert_eq!(inner.authorization, get("inner_authenticator"));
     assert_eq!((inner.service_signature, inner.corr_id), (None, &n[..]));
-    let authorized = [
-        authorized_prefix(forwarded_version, &session_id),
-        inner.sent.to_vec(),
-    ];
-    assert_eq!(authorized.concat(), get("inner_authorized"));
+    let covered = authorized(forwarded_version, &session_id, inner.sent);
+    assert_eq!(covered, get("inner_authorized"));
     let send = Command::Send {
         notify: false,
         body: b"hello via proxy",

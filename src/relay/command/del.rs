@@ -1,0 +1,42 @@
+//! `DEL`: delete a queue with its messages (spec: server §3.16).
+
+use crate::protocol::Response;
+use crate::relay::effect::{Effect, PeerMessage};
+use crate::relay::shard::{Call, Done, Outcome, Shard};
+use crate::store::{IdKind, QueueSlot, Store};
+
+/// Deletes, and tells a subscriber other than the deleting session.
+pub(in crate::relay) fn execute<S: Store>(
+    shard: &mut Shard<S>,
+    call: &mut Call<'_>,
+    slot: QueueSlot,
+) -> Outcome {
+    let (record, lsn) = shard.store.delete(slot)?;
+    let subscriber = shard.subscriptions.remove_queue(slot);
+    if let Some(session) = subscriber.filter(|s| *s != call.session) {
+        let push = Effect::Push {
+            session,
+            entity: record.recipient_id,
+            event: Response::Deld,
+        };
+        shard.emit(Some(lsn), push, call.effects);
+    }
+    if let Some(link) = &record.link {
+        let home = shard.config.partitioner.shard_of(&link.link_id);
+        if home != shard.config.index {
+            let message = PeerMessage::ReleaseAlias {
+                kind: IdKind::Link,
+                id: link.link_id,
+            };
+            shard.emit(
+                Some(lsn),
+                Effect::Peer {
+                    shard: home,
+                    message,
+                },
+                call.effects,
+            );
+        }
+    }
+    Done::after(lsn, Response::Ok)
+}

@@ -1,0 +1,304 @@
+//! `NEW`: create a queue (spec: server §3.1, protocol §9.2).
+
+use crate::crypto::hash;
+use crate::crypto::keys::{SharedSecret, X25519PublicKey, X25519SecretKey};
+use crate::protocol::command::{LinkData, NewQueue, QueueRequest};
+use crate::protocol::error::CommandError;
+use crate::protocol::response::{QueueIds, QueueMode};
+use crate::protocol::{ErrorType, Response};
+use crate::relay::effect::{Answer, Effect, PeerMessage};
+use crate::relay::partition::Partition;
+use crate::relay::pending::PendingQueue;
+use crate::relay::session_ref::{SessionRef, Ticket};
+use crate::relay::shard::{Call, Done, Shard};
+use crate::store::{
+    Id, IdKind, LinkRecord, Lsn, NotifierRecord, QueueRecord, QueueStatus, Store, StoreError,
+};
+use std::slice;
+use subtle::ConstantTimeEq;
+
+/// Attempts with fresh ids after a collision of random ids.
+const ATTEMPTS: usize = 3;
+
+/// Public halves of the server's keys for one queue, told once in the answer.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::relay) struct AnswerKeys {
+    /// For message bodies.
+    body: X25519PublicKey,
+    /// For notification metadata.
+    notifier: Option<X25519PublicKey>,
+}
+
+/// Ids a client chose.
+struct ClientIds {
+    sender_id: Id,
+    /// Contact links only.
+    link_id: Option<Id>,
+}
+
+/// Creates the queue, or starts to: `None` means that the answer follows when the shard of a
+/// client's link id has decided.
+pub(in crate::relay) fn execute<S: Store>(
+    shard: &mut Shard<S>,
+    call: &mut Call<'_>,
+    new: &NewQueue<'_>,
+) -> Result<Option<Done>, ErrorType> {
+    if call.request.transmission.service_signature.is_some() {
+        return Err(ErrorType::Service);
+    }
+    if !shard.verify_keys(call, slice::from_ref(&new.auth_key)) || !is_admitted(shard, new) {
+        return Err(ErrorType::Auth);
+    }
+    let chosen = client_ids(new, call.request.transmission.corr_id)?;
+    let attempts = if chosen.is_some() { 1 } else { ATTEMPTS };
+    let (record, keys) = new_record(shard, call, new, chosen.as_ref());
+    let foreign_link = chosen
+        .as_ref()
+        .and_then(|ids| ids.link_id)
+        .map(|id| (id, shard.config.partitioner.shard_of(&id)));
+    if let Some((id, home)) = foreign_link.filter(|(_, home)| *home != shard.config.index) {
+        let token = shard.pending.insert(PendingQueue {
+            session: call.session,
+            ticket: call.request.ticket,
+            record,
+            keys,
+            subscribe: new.subscribe,
+        });
+        let message = PeerMessage::ReserveAlias {
+            token,
+            kind: IdKind::Link,
+            id,
+        };
+        call.effects.push(Effect::Peer {
+            shard: home,
+            message,
+        });
+        return Ok(None);
+    }
+    let mut record = record;
+    for _ in 0..attempts {
+        match create(shard, call.session, record.clone(), &keys, new.subscribe) {
+            Ok((lsn, answer)) => return Done::after(lsn, answer).map(Some),
+            Err(StoreError::Duplicate) if chosen.is_some() => return Err(ErrorType::Auth),
+            Err(StoreError::Duplicate) => {
+                let partition = shard.config.partitioner.partition(&record.recipient_id);
+                give_fresh_ids(shard, &mut record, partition);
+            }
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Err(ErrorType::Internal)
+}
+
+/// Finishes a creation once the shard of its link id has answered.
+pub(in crate::relay) fn resume<S: Store>(
+    shard: &mut Shard<S>,
+    token: u64,
+    granted: bool,
+    effects: &mut Vec<Effect>,
+) {
+    let Some(queue) = shard.pending.remove(token) else {
+        return;
+    };
+    let PendingQueue {
+        session,
+        ticket,
+        record,
+        keys,
+        subscribe,
+    } = queue;
+    let link_id = record.link.as_ref().map(|l| l.link_id);
+    let created = if granted {
+        create(shard, session, record, &keys, subscribe).map_err(ErrorType::from)
+    } else {
+        Err(ErrorType::Auth)
+    };
+    let (lsn, answer) = match created {
+        Ok((lsn, answer)) => (Some(lsn), answer),
+        Err(error) => {
+            if let Some(id) = link_id.filter(|_| granted) {
+                let home = shard.config.partitioner.shard_of(&id);
+                let message = PeerMessage::ReleaseAlias {
+                    kind: IdKind::Link,
+                    id,
+                };
+                effects.push(Effect::Peer {
+                    shard: home,
+                    message,
+                });
+            }
+            (None, error.into())
+        }
+    };
+    resume_reply(shard, session, ticket, lsn, answer, effects);
+}
+
+fn resume_reply<S: Store>(
+    shard: &mut Shard<S>,
+    session: SessionRef,
+    ticket: Ticket,
+    lsn: Option<Lsn>,
+    answer: Answer,
+    effects: &mut Vec<Effect>,
+) {
+    shard.emit(
+        lsn,
+        Effect::Reply {
+            session,
+            ticket,
+            answer,
+        },
+        effects,
+    );
+}
+
+fn is_admitted<S: Store>(shard: &Shard<S>, new: &NewQueue<'_>) -> bool {
+    let password_ok = match &shard.config.create_password {
+        None => true,
+        Some(password) => new
+            .password
+            .is_some_and(|given| password.as_bytes().ct_eq(given).into()),
+    };
+    shard.config.new_queues && password_ok
+}
+
+/// Ids the client supplied with link data. The sender id must follow from the correlation id
+/// (spec: protocol §16.2).
+fn client_ids(new: &NewQueue<'_>, corr_id: &[u8]) -> Result<Option<ClientIds>, ErrorType> {
+    let (sender_id, link_id) = match &new.queue {
+        Some(QueueRequest::Messaging(Some(link))) => (link.sender_id, None),
+        Some(QueueRequest::Contact(Some(link))) => (link.sender_id, Some(link.link_id)),
+        _ => return Ok(None),
+    };
+    let expected = hash::sender_id(corr_id);
+    if sender_id != expected {
+        return Err(ErrorType::Cmd(CommandError::Prohibited));
+    }
+    let link_id = match link_id {
+        None => None,
+        // Clients derive 24 bytes; nothing else can be found again.
+        Some(id) => Some(Id::try_from(id).map_err(|_| ErrorType::Cmd(CommandError::Prohibited))?),
+    };
+    Ok(Some(ClientIds {
+        sender_id: expected,
+        link_id,
+    }))
+}
+
+fn new_record<S: Store>(
+    shard: &mut Shard<S>,
+    call: &Call<'_>,
+    new: &NewQueue<'_>,
+    chosen: Option<&ClientIds>,
+) -> (QueueRecord, AnswerKeys) {
+    let partition = match chosen {
+        Some(ids) => shard.config.partitioner.partition(&ids.sender_id),
+        None => shard
+            .config
+            .partitioner
+            .random_partition(shard.config.index, &mut shard.rng),
+    };
+    let (body, rcv_dh_secret) = agree_fresh(shard, &new.dh_key);
+    let notifier = new.notifier.as_ref().map(|credentials| {
+        let (public, dh_secret) = agree_fresh(shard, &credentials.dh_key);
+        let record = NotifierRecord {
+            notifier_id: Id::default(),
+            auth_key: credentials.auth_key,
+            dh_secret,
+            service_id: None,
+        };
+        (public, record)
+    });
+    let keys = AnswerKeys {
+        body,
+        notifier: notifier.as_ref().map(|(public, _)| *public),
+    };
+    let (mode, data) = match &new.queue {
+        None => (None, None),
+        Some(QueueRequest::Messaging(link)) => {
+            (Some(QueueMode::Messaging), link.as_ref().map(|l| l.data))
+        }
+        Some(QueueRequest::Contact(link)) => {
+            (Some(QueueMode::Contact), link.as_ref().map(|l| l.data))
+        }
+    };
+    let mut record = QueueRecord {
+        recipient_id: Id::default(),
+        recipient_keys: [new.auth_key].into_iter().collect(),
+        rcv_dh_secret,
+        sender_id: Id::default(),
+        sender_key: None,
+        mode,
+        link: data.map(link_record),
+        notifier: notifier.map(|(_, record)| Box::new(record)),
+        status: QueueStatus::Active,
+        updated_day: call.now.day(),
+        service_id: None,
+    };
+    give_fresh_ids(shard, &mut record, partition);
+    if let Some(ids) = chosen {
+        record.sender_id = ids.sender_id;
+        if let (Some(link), Some(id)) = (&mut record.link, ids.link_id) {
+            link.link_id = id;
+        }
+    }
+    (record, keys)
+}
+
+fn link_record(data: LinkData<'_>) -> Box<LinkRecord> {
+    Box::new(LinkRecord {
+        link_id: Id::default(),
+        fixed: data.fixed.into(),
+        user: data.user.into(),
+    })
+}
+
+/// A fresh server key and what it agrees with the client's; the private half is not kept.
+fn agree_fresh<S: Store>(
+    shard: &mut Shard<S>,
+    client: &X25519PublicKey,
+) -> (X25519PublicKey, SharedSecret) {
+    let secret = X25519SecretKey::generate(&mut shard.rng);
+    (secret.public_key(), secret.agree(client))
+}
+
+/// Makes every id anew, all in one partition, so that no look-up ever crosses shards.
+fn give_fresh_ids<S: Store>(shard: &mut Shard<S>, record: &mut QueueRecord, partition: Partition) {
+    let mut fresh = || shard.config.partitioner.make_id(partition, &mut shard.rng);
+    record.recipient_id = fresh();
+    record.sender_id = fresh();
+    if let Some(link) = &mut record.link {
+        link.link_id = fresh();
+    }
+    if let Some(notifier) = &mut record.notifier {
+        notifier.notifier_id = fresh();
+    }
+}
+
+/// Stores the queue, subscribes its creator and makes the answer.
+fn create<S: Store>(
+    shard: &mut Shard<S>,
+    session: SessionRef,
+    record: QueueRecord,
+    keys: &AnswerKeys,
+    subscribe: bool,
+) -> Result<(Lsn, Answer), StoreError> {
+    let ids = QueueIds {
+        recipient_id: record.recipient_id.to_vec().into(),
+        sender_id: record.sender_id.to_vec().into(),
+        dh_key: keys.body,
+        mode: record.mode,
+        link_id: record.link.as_ref().map(|l| l.link_id.to_vec().into()),
+        service_id: None,
+        notifier: record
+            .notifier
+            .as_ref()
+            .zip(keys.notifier)
+            .map(|(n, key)| (n.notifier_id.to_vec().into(), key)),
+    };
+    let (slot, lsn) = shard.store.create(record)?;
+    if subscribe {
+        shard.subscriptions.subscribe(slot, session);
+    }
+    Ok((lsn, Response::Ids(Box::new(ids)).into()))
+}

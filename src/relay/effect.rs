@@ -1,0 +1,97 @@
+//! What a shard wants done after it has handled its input.
+
+use super::session_ref::{SessionRef, Ticket};
+use crate::protocol::{ErrorType, Response};
+use crate::store::{Id, IdKind};
+
+/// An output of a shard.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// The answer to a command.
+    Reply {
+        /// Session that sent the command.
+        session: SessionRef,
+        /// Which of its commands.
+        ticket: Ticket,
+        /// The answer.
+        answer: Answer,
+    },
+    /// An unsolicited message to a session.
+    Push {
+        /// Session that gets it.
+        session: SessionRef,
+        /// Entity id.
+        entity: Id,
+        /// The message.
+        event: Response<'static>,
+    },
+    /// A message to another shard.
+    Peer {
+        /// The shard.
+        shard: u16,
+        /// The message.
+        message: PeerMessage,
+    },
+}
+
+/// The answer to a command.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// A response with the command's ids.
+    Response(Response<'static>),
+    /// Confirmation of a subscription, and the message that waited in the queue, to be pushed
+    /// right after it.
+    Subscribed {
+        /// Confirmation.
+        response: Response<'static>,
+        /// The waiting message.
+        message: Response<'static>,
+    },
+    /// The id leads to another shard, which must be asked.
+    Redirect {
+        /// The shard.
+        shard: u16,
+        /// The transmission, for that shard.
+        transmission: Vec<u8>,
+    },
+}
+
+impl From<Response<'static>> for Answer {
+    fn from(response: Response<'static>) -> Self {
+        Self::Response(response)
+    }
+}
+
+impl From<ErrorType> for Answer {
+    fn from(error: ErrorType) -> Self {
+        Self::Response(Response::Err(error))
+    }
+}
+
+/// What shards tell each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerMessage {
+    /// Make an id that lives with the receiver lead to a queue of the sender.
+    ReserveAlias {
+        /// Sender's number of this request.
+        token: u64,
+        /// Space of the id.
+        kind: IdKind,
+        /// The id.
+        id: Id,
+    },
+    /// Answer to [`ReserveAlias`](Self::ReserveAlias).
+    AliasReserved {
+        /// Number of the request.
+        token: u64,
+        /// Whether the id was free.
+        granted: bool,
+    },
+    /// Undo a reservation: the queue is gone.
+    ReleaseAlias {
+        /// Space of the id.
+        kind: IdKind,
+        /// The id.
+        id: Id,
+    },
+}

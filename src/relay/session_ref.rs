@@ -1,0 +1,58 @@
+//! How shards know sessions.
+
+use crate::crypto::keys::X25519SecretKey;
+use crate::protocol::Version;
+
+/// A session of some core. The generation tells a session from an earlier one of the same slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionRef {
+    /// Core that accepted the connection.
+    pub core: u16,
+    /// Place in that core's table.
+    pub slot: u32,
+    /// Use count of the place.
+    pub generation: u32,
+}
+
+/// What shards need to know of a session to verify its commands; immutable and shared.
+#[derive(Debug)]
+pub struct SessionContext {
+    version: Version,
+    session_id: Vec<u8>,
+    secret: Option<X25519SecretKey>,
+}
+
+impl SessionContext {
+    /// `secret` is the server's session key when the hello carried one.
+    pub fn new(version: Version, session_id: &[u8], secret: Option<X25519SecretKey>) -> Self {
+        Self {
+            version,
+            session_id: session_id.to_vec(),
+            secret,
+        }
+    }
+
+    /// Negotiated version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Session id, 12 to 48 bytes.
+    pub fn session_id(&self) -> &[u8] {
+        &self.session_id
+    }
+
+    /// Server's session key, for authenticators.
+    pub fn secret(&self) -> Option<&X25519SecretKey> {
+        self.secret.as_ref()
+    }
+}
+
+/// Place of a command in its session: which block, which item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket {
+    /// Number of the block within the session, wrapping.
+    pub batch: u32,
+    /// Index in the block.
+    pub index: u8,
+}

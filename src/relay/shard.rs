@@ -1,0 +1,329 @@
+//! One shard's state and the way every command takes through it.
+
+use super::Timestamp;
+use super::agreement::AgreementCache;
+use super::command;
+use super::delivery;
+use super::effect::{Answer, Effect, PeerMessage};
+use super::partition::Partitioner;
+use super::pending::{PendingQueues, Undurable};
+use super::request::Request;
+use super::session_ref::{SessionContext, SessionRef};
+use super::subscription::Subscriptions;
+use super::verify::Preverified;
+use crate::protocol::error::CommandError;
+use crate::protocol::{Command, ErrorType, Response};
+use crate::store::{
+    Id, IdKind, Location, Lsn, QueueChange, QueueSlot, QueueStatus, Store, StoreError,
+};
+use rand_chacha::ChaCha20Rng;
+use std::sync::Once;
+
+/// What a shard is told at start.
+#[derive(Debug, Clone)]
+pub struct ShardConfig {
+    /// Number of this shard.
+    pub index: u16,
+    /// Which ids belong where.
+    pub partitioner: Partitioner,
+    /// Messages a queue holds before senders are refused.
+    pub queue_quota: usize,
+    /// Whether queues may be created.
+    pub new_queues: bool,
+    /// Password for creating queues.
+    pub create_password: Option<zeroize::Zeroizing<String>>,
+}
+
+/// The queues of some partitions, and who listens to them.
+#[derive(Debug)]
+pub struct Shard<S> {
+    pub(super) config: ShardConfig,
+    pub(super) store: S,
+    pub(super) subscriptions: Subscriptions,
+    pub(super) pending: PendingQueues,
+    pub(super) rng: ChaCha20Rng,
+    pub(super) agreements: AgreementCache,
+    pub(super) scratch: Vec<u8>,
+    undurable: Undurable,
+}
+
+/// A command being executed: who sent it and where its effects go.
+pub(super) struct Call<'a> {
+    pub now: Timestamp,
+    pub session: SessionRef,
+    pub context: &'a SessionContext,
+    pub request: &'a Request<'a>,
+    pub effects: &'a mut Vec<Effect>,
+}
+
+/// An answer, and the change that must be durable before it leaves.
+pub(super) struct Done {
+    pub answer: Answer,
+    pub lsn: Option<Lsn>,
+}
+
+/// Result of a command; an error is an answer too.
+pub(super) type Outcome = Result<Done, ErrorType>;
+
+impl Done {
+    /// An answer that promises nothing.
+    pub fn now(answer: impl Into<Answer>) -> Outcome {
+        Ok(Self {
+            answer: answer.into(),
+            lsn: None,
+        })
+    }
+
+    /// An answer that promises a change.
+    pub fn after(lsn: Lsn, answer: impl Into<Answer>) -> Outcome {
+        Ok(Self {
+            answer: answer.into(),
+            lsn: Some(lsn),
+        })
+    }
+}
+
+impl From<StoreError> for ErrorType {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Duplicate => Self::Auth,
+            StoreError::Full => Self::Store(error.to_string()),
+        }
+    }
+}
+
+impl<S: Store> Shard<S> {
+    /// A shard over its store. `rng` makes ids and keys: seed it from the system.
+    pub fn new(config: ShardConfig, store: S, rng: ChaCha20Rng) -> Self {
+        Self {
+            config,
+            store,
+            subscriptions: Subscriptions::default(),
+            pending: PendingQueues::default(),
+            rng,
+            agreements: AgreementCache::default(),
+            scratch: Vec::new(),
+            undurable: Undurable::default(),
+        }
+    }
+
+    /// Verifies and executes commands of one session, in order.
+    pub fn execute(
+        &mut self,
+        now: Timestamp,
+        session: SessionRef,
+        context: &SessionContext,
+        requests: &[Request<'_>],
+        effects: &mut Vec<Effect>,
+    ) {
+        let preverified = Preverified::of(self, context, requests);
+        for (i, request) in requests.iter().enumerate() {
+            let mut call = Call {
+                now,
+                session,
+                context,
+                request,
+                effects: &mut *effects,
+            };
+            let outcome = self.execute_one(&mut call, preverified.key(i));
+            let (answer, lsn) = match outcome {
+                Ok(Some(done)) => (done.answer, done.lsn),
+                // The answer follows when another shard has decided.
+                Ok(None) => continue,
+                Err(error) => (error.into(), None),
+            };
+            let reply = Effect::Reply {
+                session,
+                ticket: request.ticket,
+                answer,
+            };
+            self.emit(lsn, reply, effects);
+        }
+    }
+
+    /// Emits an effect once `lsn` is durable.
+    pub(super) fn emit(&mut self, lsn: Option<Lsn>, effect: Effect, effects: &mut Vec<Effect>) {
+        match lsn {
+            None => effects.push(effect),
+            Some(lsn) => self
+                .undurable
+                .hold(lsn, self.store.durable(), effect, effects),
+        }
+    }
+
+    /// Emits the answers whose changes have become durable.
+    pub fn release_durable(&mut self, effects: &mut Vec<Effect>) {
+        self.undurable.release(self.store.durable(), effects);
+    }
+
+    fn execute_one(
+        &mut self,
+        call: &mut Call<'_>,
+        preverified: Option<&[u8; 32]>,
+    ) -> Result<Option<Done>, ErrorType> {
+        use Command as C;
+        match &call.request.command {
+            C::New(new) => return command::new::execute(self, call, new),
+            C::Ping => return Done::now(Response::Pong).map(Some),
+            _ => {}
+        }
+        let Some(kind) = entity_kind(&call.request.command) else {
+            return Err(not_built(&call.request.command));
+        };
+        let slot = match self.locate(kind, call.request.transmission.entity_id) {
+            Some(Location::Queue(slot)) => slot,
+            Some(Location::Shard(shard)) => {
+                let transmission = call.request.bytes.to_vec();
+                return Done::now(Answer::Redirect { shard, transmission }).map(Some);
+            }
+            None => {
+                self.verify_nothing(call);
+                return Err(ErrorType::Auth);
+            }
+        };
+        self.verify_queue_command(call, slot, preverified)?;
+        let done = match &call.request.command {
+            C::Send { notify, body } => {
+                self.stamp_day(slot, call.now)?;
+                command::send::execute(self, call, slot, *notify, body)
+            }
+            C::Off => command::off::execute(self, slot),
+            C::Del => command::del::execute(self, call, slot),
+            wrapped => {
+                if let QueueStatus::Blocked(info) = &self.store.queue(slot).status {
+                    return Err(ErrorType::Blocked(info.clone()));
+                }
+                self.stamp_day(slot, call.now)?;
+                match wrapped {
+                    C::Sub => command::sub::execute(self, call, slot),
+                    C::Ack { msg_id } => command::ack::execute(self, call, slot, msg_id),
+                    C::Get => command::get::execute(self, call, slot),
+                    C::Key(key) => command::key::execute(self, slot, key),
+                    C::SKey(key) => command::skey::execute(self, slot, key),
+                    C::RKey(keys) => command::rkey::execute(self, slot, keys),
+                    C::Que => command::que::execute(self, call, slot),
+                    other => Err(not_built(other)),
+                }
+            }
+        };
+        done.map(Some)
+    }
+
+    fn locate(&self, kind: IdKind, entity_id: &[u8]) -> Option<Location> {
+        let id: &Id = entity_id.try_into().ok()?;
+        self.store.find(kind, id)
+    }
+
+    /// Stamps the day of use, at most once a day per queue (spec: server §2.7).
+    fn stamp_day(&mut self, slot: QueueSlot, now: Timestamp) -> Result<(), ErrorType> {
+        if self.store.queue(slot).updated_day != now.day() {
+            self.store.update(slot, QueueChange::Day(now.day()))?;
+        }
+        Ok(())
+    }
+
+    /// Forgets a closed session.
+    ///
+    /// Commands of a session and its end take the same way in order, so nothing of it can arrive
+    /// later.
+    pub fn session_closed(&mut self, session: SessionRef) {
+        self.subscriptions.remove_session(session);
+        self.pending.session_closed(session);
+    }
+
+    /// Pushes again the message that a session dropped for want of room, when it still waits for
+    /// its acknowledgement.
+    pub fn redeliver(&mut self, session: SessionRef, recipient_id: &Id, effects: &mut Vec<Effect>) {
+        let Some(Location::Queue(slot)) = self.store.find(IdKind::Recipient, recipient_id) else {
+            return;
+        };
+        let (Some((subscriber, Some(delivered))), Some(head)) =
+            (self.subscriptions.subscriber(slot), self.store.head(slot))
+        else {
+            return;
+        };
+        if subscriber == session && delivered.id == head.id {
+            let event = delivery::boxed(self.store.queue(slot), &head);
+            effects.push(Effect::Push {
+                session,
+                entity: *recipient_id,
+                event,
+            });
+        }
+    }
+
+    /// Handles a message of another shard.
+    pub fn peer_message(&mut self, from: u16, message: PeerMessage, effects: &mut Vec<Effect>) {
+        match message {
+            PeerMessage::ReserveAlias { token, kind, id } => {
+                let reserved = self.store.reserve_alias(kind, &id, from);
+                let message = PeerMessage::AliasReserved {
+                    token,
+                    granted: reserved.is_ok(),
+                };
+                self.emit(
+                    reserved.ok(),
+                    Effect::Peer {
+                        shard: from,
+                        message,
+                    },
+                    effects,
+                );
+            }
+            PeerMessage::AliasReserved { token, granted } => {
+                command::new::resume(self, token, granted, effects);
+            }
+            PeerMessage::ReleaseAlias { kind, id } => {
+                // A full disk leaves a stale alias, which answers like an unknown id.
+                let _ = self.store.release_alias(kind, &id);
+            }
+        }
+    }
+
+    /// Number of queues somebody listens to, and of sessions that listen.
+    pub fn subscription_counts(&self) -> (usize, usize) {
+        self.subscriptions.counts()
+    }
+}
+
+/// Which space the entity id of a command belongs to; `None` for commands without a queue.
+fn entity_kind(command: &Command<'_>) -> Option<IdKind> {
+    use Command as C;
+    match command {
+        C::Sub
+        | C::Key(_)
+        | C::RKey(_)
+        | C::LSet { .. }
+        | C::LDel
+        | C::NKey(_)
+        | C::NDel
+        | C::Get
+        | C::Ack { .. }
+        | C::Off
+        | C::Del
+        | C::Que => Some(IdKind::Recipient),
+        C::SKey(_) | C::Send { .. } => Some(IdKind::Sender),
+        C::LKey(_) | C::LGet => Some(IdKind::Link),
+        C::NSub => Some(IdKind::Notifier),
+        C::New(_)
+        | C::Ping
+        | C::Subs(_)
+        | C::NSubs(_)
+        | C::Prxy { .. }
+        | C::Pfwd { .. }
+        | C::Rfwd { .. }
+        | C::Rslv { .. } => None,
+    }
+}
+
+/// The answer to commands this version does not carry out.
+fn not_built(command: &Command<'_>) -> ErrorType {
+    static WARNED: Once = Once::new();
+    WARNED.call_once(|| {
+        tracing::warn!(
+            "refused a {} command: links, notifications, services and the proxy are not built yet",
+            command.tag()
+        );
+    });
+    ErrorType::Cmd(CommandError::Prohibited)
+}
