@@ -504,3 +504,6 @@ fn missing(carry: &[u8]) -> usize {
     };
     record.saturating_sub(carry.len()).max(MIN_READ)
 }
+
+#[cfg(test)]
+mod tests;
