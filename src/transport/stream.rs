@@ -153,9 +153,7 @@ impl TlsStream {
         cx: &mut Context<'_>,
         f: impl FnOnce(&mut [u8; BLOCK_SIZE]) -> R,
     ) -> Poll<Result<Option<R>, TlsError>> {
-        if let Poll::Ready(Err(error)) = self.poll_flush(cx) {
-            return Poll::Ready(Err(error));
-        }
+        self.flush_beside(cx)?;
         if let Some(block) = self.plain.block() {
             let result = f(block);
             self.plain.consume(BLOCK_SIZE);
@@ -201,9 +199,7 @@ impl TlsStream {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<Result<usize, TlsError>> {
-        if let Poll::Ready(Err(error)) = self.poll_flush(cx) {
-            return Poll::Ready(Err(error));
-        }
+        self.flush_beside(cx)?;
         if self.plain.is_empty() && self.end.is_none() {
             ready!(Scratch::with(|scratch| {
                 let polled = self.poll_fill(cx, scratch);
@@ -321,8 +317,11 @@ impl TlsStream {
             })?;
         }
         ready!(self.poll_flush(cx))?;
-        ready!(Pin::new(&mut self.tcp).poll_close(cx))?;
-        Poll::Ready(Ok(()))
+        match ready!(Pin::new(&mut self.tcp).poll_close(cx)) {
+            // The peer was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
+            result => Poll::Ready(result.map_err(TlsError::from)),
+        }
     }
 
     /// [`Self::poll_close`] as a future.
@@ -377,6 +376,19 @@ impl TlsStream {
                 ready!(polled);
             }
         })
+    }
+
+    /// Sends what the socket takes on the way to something else.
+    fn flush_beside(&mut self, cx: &mut Context<'_>) -> Result<(), TlsError> {
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
+        if self.poll_flush(cx)?.is_ready() {
+            // This task may have been told before that writing is pending, and the socket will
+            // not wake it for that any more.
+            cx.waker().wake_by_ref();
+        }
+        Ok(())
     }
 
     fn encrypt(&mut self, bytes: &[u8], output: &mut Output) -> Result<(), TlsError> {

@@ -3,6 +3,8 @@
 use std::io::{Read, Write};
 use std::mem::size_of;
 use std::net::Shutdown;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Wake, Waker};
 use std::thread;
 
 use futures_lite::future::{self, zip};
@@ -454,6 +456,36 @@ fn a_slow_reader_makes_the_writer_wait() {
 }
 
 #[test]
+fn a_read_that_completes_a_write_wakes_the_task() {
+    struct Count(AtomicUsize);
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    run(async {
+        let (mut server, mut client) = connection().await;
+        let mut written = 0;
+        while future::poll_once(client.write_block(&block(written)))
+            .await
+            .is_some()
+        {
+            written += 1;
+        }
+        for seed in 0..written {
+            assert!(receive(&mut server).await.unwrap().unwrap() == block(seed));
+        }
+        // The writer was told to wait; now a poll for reading finds room in the socket.
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&count));
+        let mut cx = Context::from_waker(&waker);
+        assert!(client.poll_block(&mut cx, |_| ()).is_pending());
+        assert!(client.unsent.is_empty());
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+    });
+}
+
+#[test]
 fn a_thousand_blocks_cross_in_both_directions() {
     const COUNT: usize = 1_000;
     async fn pump(stream: &mut TlsStream, ours: usize, theirs: usize) {
@@ -565,7 +597,7 @@ fn a_callback_may_use_other_connections() {
         client.write_block(&block(3)).await.unwrap();
         let forwarded = poll_fn(|cx| {
             server.poll_block(cx, |block| {
-                let waker = std::task::Waker::noop();
+                let waker = Waker::noop();
                 let mut cx = Context::from_waker(waker);
                 other_client.poll_write_block(&mut cx, block).is_ready()
             })
