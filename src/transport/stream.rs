@@ -310,10 +310,15 @@ impl TlsStream {
             self.close_sent = true;
             Scratch::with(|scratch| {
                 let Scratch { plain, output, .. } = scratch;
-                let sent = self
+                match self
                     .engine
-                    .send(&mut self.carry, plain, output, Request::Close);
-                sent.and_then(|()| self.transmit(cx, output))
+                    .send(&mut self.carry, plain, output, Request::Close)
+                {
+                    Ok(()) => self.transmit(cx, output),
+                    // An alert has said so already.
+                    Err(TlsError::Closed) => Ok(()),
+                    Err(error) => Err(error),
+                }
             })?;
         }
         ready!(self.poll_flush(cx))?;
