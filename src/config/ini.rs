@@ -1,12 +1,14 @@
 //! Reading INI text by the rules operators' files rely on (spec: operations §2.1).
 //!
 //! `rust-ini` splits and holds the text, but alone it joins a line without a separator to the
-//! next key, takes an indented comment for a key, refuses an indented section comment and
-//! continues a value after a backslash. So every line is checked first and handed over in a
-//! form with one reading; that also gives errors their line numbers.
+//! next key, takes an indented comment for a key and continues a value after a backslash. So
+//! every line is checked first and handed over in a form with one reading; that also gives
+//! errors their line numbers.
 
 use ini::{Ini, ParseOption, Properties};
+use std::fmt;
 use thiserror::Error;
+use zeroize::{Zeroize, Zeroizing};
 
 /// A line that is neither blank, comment, section nor assignment.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -18,9 +20,25 @@ pub struct IniError {
     pub reason: String,
 }
 
-/// A parsed file: sections of keys with texts.
-#[derive(Debug, Clone)]
+/// A parsed file: sections of keys with texts. Some are passwords: texts are zeroized when
+/// dropped, as far as the parser's own buffers allow.
 pub struct IniFile(Ini);
+
+impl Drop for IniFile {
+    fn drop(&mut self) {
+        for (_, properties) in self.0.iter_mut() {
+            for (_, text) in properties.iter_mut() {
+                text.zeroize();
+            }
+        }
+    }
+}
+
+impl fmt::Debug for IniFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IniFile(..)")
+    }
+}
 
 /// Everything after the first separator is the value, as it stands.
 const AS_IT_STANDS: ParseOption = ParseOption {
@@ -34,7 +52,9 @@ impl IniFile {
     /// Parses the text of a file.
     pub fn parse(text: &str) -> Result<Self, IniError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let mut checked = String::with_capacity(text.len() + text.len() / 16);
+        // Room for a line end and a space more per line: it must not move.
+        let room = text.len() + 2 * (text.lines().count() + 1);
+        let mut checked = Zeroizing::new(String::with_capacity(room));
         for (index, line) in text.lines().enumerate() {
             let statement = statement(line).map_err(|reason| IniError {
                 line: index + 1,

@@ -49,8 +49,8 @@ pub enum CertificateError {
     /// The encoder refused the description.
     #[error("cannot make the certificate: {0}")]
     Encode(String),
-    /// The text holds no certificate in PEM form, or a damaged one.
-    #[error("not a certificate in PEM form: {0}")]
+    /// The text holds nothing of the expected kind in PEM form, or something damaged.
+    #[error("not a certificate or key in PEM form: {0}")]
     Pem(String),
     /// The private key is of an unknown kind.
     #[error(transparent)]
@@ -345,8 +345,8 @@ pub fn private_key_to_pem(key: &SigningKey) -> Result<Zeroizing<String>, Certifi
 
 /// The private key of a PKCS#8 PEM text.
 pub fn private_key_from_pem(text: &[u8]) -> Result<SigningKey, CertificateError> {
-    let der = PrivatePkcs8KeyDer::from_pem_slice(text)
-        .map_err(|e| CertificateError::Pem(e.to_string()))?;
+    let der = PrivatePkcs8KeyDer::from_pem_slice(text).map(Zeroizing::new);
+    let der = der.map_err(|e| CertificateError::Pem(e.to_string()))?;
     Ok(SigningKey::from_pkcs8(der.secret_pkcs8_der())?)
 }
 

@@ -11,6 +11,7 @@ use super::request::Request;
 use super::session_ref::{SessionContext, SessionRef};
 use super::subscription::Subscriptions;
 use super::verify::Preverified;
+use crate::config::values::Password;
 use crate::protocol::error::CommandError;
 use crate::protocol::{Command, ErrorType, Response};
 use crate::store::{
@@ -31,7 +32,7 @@ pub struct ShardConfig {
     /// Whether queues may be created.
     pub new_queues: bool,
     /// Password for creating queues.
-    pub create_password: Option<zeroize::Zeroizing<String>>,
+    pub create_password: Option<Password>,
 }
 
 /// The queues of some partitions, and who listens to them.
@@ -174,7 +175,11 @@ impl<S: Store> Shard<S> {
             Some(Location::Queue(slot)) => slot,
             Some(Location::Shard(shard)) => {
                 let transmission = call.request.bytes.to_vec();
-                return Done::now(Answer::Redirect { shard, transmission }).map(Some);
+                return Done::now(Answer::Redirect {
+                    shard,
+                    transmission,
+                })
+                .map(Some);
             }
             None => {
                 self.verify_nothing(call);

@@ -1,1 +1,15 @@
-//! Executors, mesh, timers, signals, shutdown.
+//! Executors, the mesh between them, timers, signals, shutdown.
+//!
+//! One executor per shard. An executor's [`core`] joins a shard with the connections that the
+//! kernel gave to its listeners; everything on it is single-threaded. Executors talk only through
+//! the [`mesh`].
+
+mod connection;
+mod core;
+pub mod lock;
+mod mesh;
+mod placement;
+mod server;
+mod shutdown;
+
+pub use server::{RelayPlan, RunError, run};

@@ -37,7 +37,11 @@ pub struct Outgoing {
 impl PendingBatch {
     /// Room for the answers to `items` commands.
     pub fn with_capacity(items: usize) -> Self {
-        Self { slots: SmallVec::with_capacity(items), unanswered: 0, messages: Vec::new() }
+        Self {
+            slots: SmallVec::with_capacity(items),
+            unanswered: 0,
+            messages: Vec::new(),
+        }
     }
 
     /// Adds a command; `response` is known when it needs no shard.
@@ -62,7 +66,10 @@ impl PendingBatch {
 
     /// Adds a message that must follow the answer to command `index`.
     pub fn follow(&mut self, index: u8, message: Response<'static>) {
-        let entity = self.slots.get(usize::from(index)).map(|slot| &slot.entity_id[..]);
+        let entity = self
+            .slots
+            .get(usize::from(index))
+            .map(|slot| &slot.entity_id[..]);
         if let Some(entity) = entity.and_then(|id| Id::try_from(id).ok()) {
             self.messages.push((entity, message));
         }
@@ -97,10 +104,16 @@ impl PendingBatch {
     pub fn into_outgoing(self) -> impl Iterator<Item = Outgoing> {
         let answers = self.slots.into_iter().filter_map(|slot| {
             let response = slot.response?;
-            Some(Outgoing { corr_id: slot.corr_id, entity_id: slot.entity_id, response })
+            Some(Outgoing {
+                corr_id: slot.corr_id,
+                entity_id: slot.entity_id,
+                response,
+            })
         });
-        let messages =
-            self.messages.into_iter().map(|(entity, event)| Outgoing::push(&entity, event));
+        let messages = self
+            .messages
+            .into_iter()
+            .map(|(entity, event)| Outgoing::push(&entity, event));
         answers.chain(messages)
     }
 }
@@ -108,6 +121,10 @@ impl PendingBatch {
 impl Outgoing {
     /// What nobody asked for: an empty correlation id.
     pub fn push(entity: &Id, response: Response<'static>) -> Self {
-        Self { corr_id: EchoId::new(), entity_id: (&entity[..]).into(), response }
+        Self {
+            corr_id: EchoId::new(),
+            entity_id: (&entity[..]).into(),
+            response,
+        }
     }
 }

@@ -22,7 +22,7 @@ pub struct Identity {
     /// TLS chain, leaf first, DER.
     pub chain: Vec<Vec<u8>>,
     /// Key of the leaf.
-    pub key: SigningKey,
+    pub key: Arc<SigningKey>,
     /// Versions offered when ALPN was negotiated.
     pub versions: VersionRange,
 }
@@ -75,15 +75,28 @@ impl ServerHandshake {
         rng: &mut R,
         block: &mut [u8; BLOCK_SIZE],
     ) -> Result<Self, pad::PadError> {
-        let versions = if alpn { identity.versions } else { VersionRange::LEGACY };
-        let secret = (versions.max() >= Version::AUTH_COMMANDS)
-            .then(|| X25519SecretKey::generate(rng));
+        let versions = if alpn {
+            identity.versions
+        } else {
+            VersionRange::LEGACY
+        };
+        let secret =
+            (versions.max() >= Version::AUTH_COMMANDS).then(|| X25519SecretKey::generate(rng));
         let key = secret.as_ref().map(|secret| CertChainKey {
-            chain: identity.chain.iter().map(|c| Cow::Borrowed(&c[..])).collect(),
+            chain: identity
+                .chain
+                .iter()
+                .map(|c| Cow::Borrowed(&c[..]))
+                .collect(),
             signed_key: signed_key::sign_x25519(&secret.public_key(), &identity.key).into(),
         });
         let mut hello = Vec::with_capacity(1024);
-        ServerHello { versions, session_id: session_id.into(), key }.encode(&mut hello);
+        ServerHello {
+            versions,
+            session_id: session_id.into(),
+            key,
+        }
+        .encode(&mut hello);
         put_plain_block(&hello, block)?;
         Ok(Self {
             key_hash: identity.key_hash,
@@ -104,12 +117,13 @@ impl ServerHandshake {
             return Err(RefusedHandshake::Version);
         }
         // Version 6 knows no session key, whatever the hello offered.
-        let secret = self.secret.filter(|_| hello.version >= Version::AUTH_COMMANDS);
+        let secret = self
+            .secret
+            .filter(|_| hello.version >= Version::AUTH_COMMANDS);
         let chains = match (&secret, &hello.session_key) {
             (Some(own), Some(peer)) if hello.encrypts_blocks() => {
-                let (to_client, to_server) =
-                    BlockChain::init(&self.session_id, &own.agree(peer))
-                        .map_err(|_| RefusedHandshake::BlockKeys)?;
+                let (to_client, to_server) = BlockChain::init(&self.session_id, &own.agree(peer))
+                    .map_err(|_| RefusedHandshake::BlockKeys)?;
                 Some((to_server, to_client))
             }
             _ => None,
@@ -121,15 +135,16 @@ impl ServerHandshake {
             content
         });
         let context = Arc::new(SessionContext::new(hello.version, &self.session_id, secret));
-        Ok(Established { context, chains, service_refusal })
+        Ok(Established {
+            context,
+            chains,
+            service_refusal,
+        })
     }
 }
 
 /// Writes a padded, unencrypted block.
-pub fn put_plain_block(
-    content: &[u8],
-    block: &mut [u8; BLOCK_SIZE],
-) -> Result<(), pad::PadError> {
+pub fn put_plain_block(content: &[u8], block: &mut [u8; BLOCK_SIZE]) -> Result<(), pad::PadError> {
     block
         .get_mut(2..2 + content.len())
         .ok_or(pad::PadError::TooLarge)?

@@ -9,7 +9,7 @@ mod handshake;
 mod outbox;
 mod state;
 
-pub use handshake::{Established, Identity, RefusedHandshake, ServerHandshake};
+pub use handshake::{Established, Identity, RefusedHandshake, ServerHandshake, put_plain_block};
 pub use state::{Router, Session};
 
 /// Blocks of commands a connection may have in flight; beyond, its socket is not read.

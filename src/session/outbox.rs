@@ -50,9 +50,16 @@ impl Outbox {
         while let Some(next) = self.queue.front() {
             let fits = batch.push(|out| {
                 put_transmission_head(out);
-                put_sent(out, version, session_id, &next.corr_id, &next.entity_id, |out| {
-                    next.response.encode(version, out);
-                });
+                put_sent(
+                    out,
+                    version,
+                    session_id,
+                    &next.corr_id,
+                    &next.entity_id,
+                    |out| {
+                        next.response.encode(version, out);
+                    },
+                );
             });
             if !fits && !batch.is_empty() {
                 break;

@@ -2,9 +2,7 @@
 
 use super::batch::{Outgoing, PendingBatch};
 use super::outbox::Outbox;
-use super::{
-    MAX_BATCHES_IN_FLIGHT, OUTBOX_HIGH_WATER, OUTBOX_LOW_WATER, OUTBOX_PUSH_LIMIT,
-};
+use super::{MAX_BATCHES_IN_FLIGHT, OUTBOX_HIGH_WATER, OUTBOX_LOW_WATER, OUTBOX_PUSH_LIMIT};
 use crate::crypto::chain::{BlockChain, ChainError};
 use crate::crypto::pad;
 use crate::protocol::batch::decode_batch;
@@ -101,13 +99,16 @@ impl Session {
             self.complete();
             return Ok(());
         };
-        let number = self.first_batch.wrapping_add(
-            u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX),
-        );
+        let number = self
+            .first_batch
+            .wrapping_add(u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX));
         let mut pending = PendingBatch::with_capacity(batch.len());
         let mut routed: SmallVec<[(u16, Vec<Request<'_>>); 1]> = SmallVec::new();
         for (index, bytes) in (0..=u8::MAX).zip(batch) {
-            let ticket = Ticket { batch: number, index };
+            let ticket = Ticket {
+                batch: number,
+                index,
+            };
             let (version, id) = (self.context.version(), self.context.session_id());
             match Request::parse(bytes, ticket, version, id) {
                 Err(refusal) => {
@@ -139,12 +140,18 @@ impl Session {
 
     /// Takes the answer to a command. A redirected command is dispatched again.
     pub fn answer(&mut self, ticket: Ticket, answer: Answer, router: &mut impl Router) {
-        if let Answer::Redirect { shard, transmission } = answer {
+        if let Answer::Redirect {
+            shard,
+            transmission,
+        } = answer
+        {
             self.redirect(ticket, shard, &transmission, router);
             return;
         }
         let offset = ticket.batch.wrapping_sub(self.first_batch) as usize;
-        let Some(batch) = self.in_flight.get_mut(offset) else { return };
+        let Some(batch) = self.in_flight.get_mut(offset) else {
+            return;
+        };
         match answer {
             Answer::Response(response) => batch.answer(ticket.index, response),
             Answer::Subscribed { response, message } => {
@@ -218,7 +225,11 @@ impl Session {
         if self.outbox.is_empty() {
             return Ok(false);
         }
-        let head = if self.chains.is_some() { BLOCK_TAG_SIZE } else { 0 };
+        let head = if self.chains.is_some() {
+            BLOCK_TAG_SIZE
+        } else {
+            0
+        };
         block.clear();
         block.resize(head + 2, 0);
         let (version, session_id) = (self.context.version(), self.context.session_id());
@@ -230,7 +241,10 @@ impl Session {
         // A batch is built to fit the smaller, encrypted block.
         pad::pad_into(content_len, &mut block[head..]).map_err(|_| ChainError::Derivation)?;
         if let Some(chains) = &mut self.chains {
-            let block = block.as_mut_slice().try_into().map_err(|_| ChainError::Derivation)?;
+            let block = block
+                .as_mut_slice()
+                .try_into()
+                .map_err(|_| ChainError::Derivation)?;
             chains.send.seal_block(block)?;
         }
         Ok(true)
@@ -249,10 +263,16 @@ impl Session {
 
     /// Moves the answers of complete batches to the outbox, oldest first.
     fn complete(&mut self) {
-        while self.in_flight.front().is_some_and(PendingBatch::is_complete) {
+        while self
+            .in_flight
+            .front()
+            .is_some_and(PendingBatch::is_complete)
+        {
             if let Some(batch) = self.in_flight.pop_front() {
                 self.first_batch = self.first_batch.wrapping_add(1);
-                batch.into_outgoing().for_each(|outgoing| self.outbox.push(outgoing));
+                batch
+                    .into_outgoing()
+                    .for_each(|outgoing| self.outbox.push(outgoing));
             }
         }
         if self.in_flight.is_empty() {

@@ -5,6 +5,7 @@
 //! client only once the change it promises is durable.
 
 mod memory;
+pub mod partition_key;
 mod record;
 
 pub use memory::MemoryStore;

@@ -112,9 +112,8 @@ pub(super) fn client_config_of(
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(PinnedServer::new(identity)));
     let mut config = match options.credential {
-        Some(credential) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(
-            credential.certified(),
-        ))),
+        Some(credential) => builder
+            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(credential.certified()))),
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = options.alpn.iter().map(|name| name.to_vec()).collect();

@@ -135,8 +135,12 @@ impl Credential {
     /// The chain is what `server.crt` holds followed by what `ca.crt` holds; the identity is the
     /// first certificate of `ca.crt`.
     pub fn load(folder: &Path) -> Result<Self, CredentialError> {
-        let [ca, leaf, key] = [CA_CERTIFICATE_FILE, SERVER_CERTIFICATE_FILE, SERVER_KEY_FILE]
-            .map(|name| folder.join(name));
+        let [ca, leaf, key] = [
+            CA_CERTIFICATE_FILE,
+            SERVER_CERTIFICATE_FILE,
+            SERVER_KEY_FILE,
+        ]
+        .map(|name| folder.join(name));
         let missing: Vec<_> = [&ca, &leaf, &key]
             .into_iter()
             .filter(|file| !file.is_file())
@@ -152,8 +156,8 @@ impl Credential {
         let pem = read(key)?;
         let der = PrivatePkcs8KeyDer::from_pem_slice(&pem).map_err(|_| CredentialError::Invalid)?;
         let der = Zeroizing::new(der);
-        let key = SigningKey::from_pkcs8(der.secret_pkcs8_der())
-            .map_err(|_| CredentialError::Invalid)?;
+        let key =
+            SigningKey::from_pkcs8(der.secret_pkcs8_der()).map_err(|_| CredentialError::Invalid)?;
         let mut credential = Self::new(chain, key)?;
         if let Some(identity) = identity {
             credential.identity = identity;

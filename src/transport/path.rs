@@ -102,9 +102,10 @@ pub fn validate(
         if current.issuer().as_raw() == anchor.subject().as_raw() {
             return issued_by(current, anchor);
         }
-        let next = others.iter().zip(&mut used).find(|(other, used)| {
-            !**used && other.subject().as_raw() == current.issuer().as_raw()
-        });
+        let next = others
+            .iter()
+            .zip(&mut used)
+            .find(|(other, used)| !**used && other.subject().as_raw() == current.issuer().as_raw());
         let (issuer, used) = next.ok_or(PathError::UnknownIssuer)?;
         *used = true;
         check_authority(issuer, level)?;
@@ -139,7 +140,9 @@ fn check_authority(issuer: &X509Certificate<'_>, level: u32) -> Result<(), PathE
     let constraints = issuer.basic_constraints();
     let constraints = constraints.map_err(|_| PathError::Malformed)?;
     let constraints = constraints.ok_or(PathError::NotAuthority)?.value;
-    let deep = constraints.path_len_constraint.is_some_and(|max| max < level);
+    let deep = constraints
+        .path_len_constraint
+        .is_some_and(|max| max < level);
     let usage = issuer.key_usage().map_err(|_| PathError::Malformed)?;
     let signs = usage.is_none_or(|usage| usage.value.key_cert_sign());
     if constraints.ca && !deep && signs {
@@ -163,7 +166,11 @@ fn issued_by(
     let verified = certificate.signature_algorithm.algorithm == *algorithm
         && signature.unused_bits == 0
         && key.verify(certificate.tbs_certificate.as_ref(), &signature.data);
-    if verified { Ok(()) } else { Err(PathError::Signature) }
+    if verified {
+        Ok(())
+    } else {
+        Err(PathError::Signature)
+    }
 }
 
 #[cfg(test)]
@@ -241,7 +248,10 @@ mod tests {
         let attacker = Authority::new(Ed25519, "attacker");
         let leaf = attacker.server(Ed25519).0;
         let issuers = [victim.certificate, attacker.certificate];
-        assert_eq!(validate(&leaf, &issuers, now()), Err(PathError::UnknownIssuer));
+        assert_eq!(
+            validate(&leaf, &issuers, now()),
+            Err(PathError::UnknownIssuer)
+        );
     }
 
     #[test]
@@ -255,7 +265,10 @@ mod tests {
         };
         assert_eq!(check(&|_| ()), Ok(()));
         assert_eq!(check(&|t| t.version = None), Err(PathError::Malformed));
-        assert_eq!(check(&|t| *t = Template::version_1()), Err(PathError::Version));
+        assert_eq!(
+            check(&|t| *t = Template::version_1()),
+            Err(PathError::Version)
+        );
         assert_eq!(
             check(&|t| t.key_usage = Some(Template::CERT_SIGN)),
             Err(PathError::KeyUsage)
@@ -288,7 +301,11 @@ mod tests {
             change(&mut template);
             let middle = root.subordinate_with(Ed25519, "middle", &template);
             let leaf = middle.server(Ed25519).0;
-            validate(&leaf, &[middle.certificate, root.certificate.clone()], now())
+            validate(
+                &leaf,
+                &[middle.certificate, root.certificate.clone()],
+                now(),
+            )
         };
         assert_eq!(check(&|_| ()), Ok(()));
         assert_eq!(check(&|t| t.ca = Some(false)), Err(PathError::NotAuthority));

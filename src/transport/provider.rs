@@ -206,7 +206,10 @@ mod tests {
     #[test]
     fn offers_exactly_the_suites_and_groups_of_smp() {
         let suites = |p: &CryptoProvider| -> Vec<_> {
-            p.cipher_suites.iter().map(|s| u16::from(s.suite())).collect()
+            p.cipher_suites
+                .iter()
+                .map(|s| u16::from(s.suite()))
+                .collect()
         };
         let groups = |p: &CryptoProvider| -> Vec<_> {
             p.kx_groups.iter().map(|g| u16::from(g.name())).collect()

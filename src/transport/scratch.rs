@@ -18,7 +18,7 @@ pub(super) struct Scratch {
     /// Bytes for the socket; empty when borrowed.
     pub(super) output: Output,
     /// One block before encryption.
-    pub(super) block: Box<[u8; BLOCK_SIZE]>,
+    pub(super) block: Vec<u8>,
 }
 
 /// A fixed buffer filled from the front.
@@ -56,7 +56,7 @@ impl Scratch {
                 buffer: zeros(BLOCKS_PER_WRITE * RECORD_LEN + CONTROL_LEN),
                 used: 0,
             },
-            block: Box::new([0; BLOCK_SIZE]),
+            block: Vec::with_capacity(BLOCK_SIZE),
         }
     }
 

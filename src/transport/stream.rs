@@ -228,8 +228,8 @@ impl TlsStream {
     }
 
     /// Encrypts and sends the blocks `fill` makes, up to [`BLOCKS_PER_WRITE`] with one system
-    /// call, and returns how many. `fill` gets a block of zeros to write into and says whether it
-    /// made one.
+    /// call, and returns how many. `fill` gets an empty vector to build a block in and says whether
+    /// it made one.
     ///
     /// Pending, without calling `fill`, while earlier bytes are unsent. Blocks count as made even
     /// when the socket did not take all of them yet: the next call, [`Self::poll_flush`] or
@@ -237,17 +237,18 @@ impl TlsStream {
     pub fn poll_write_blocks(
         &mut self,
         cx: &mut Context<'_>,
-        mut fill: impl FnMut(&mut [u8; BLOCK_SIZE]) -> bool,
+        mut fill: impl FnMut(&mut Vec<u8>) -> bool,
     ) -> Poll<Result<usize, TlsError>> {
         ready!(self.poll_flush(cx))?;
         Scratch::with(|scratch| {
             let mut count = 0;
             while count < BLOCKS_PER_WRITE {
                 // The buffer may hold a block of another connection.
-                scratch.block.fill(0);
+                scratch.block.clear();
                 if !fill(&mut scratch.block) {
                     break;
                 }
+                debug_assert_eq!(scratch.block.len(), BLOCK_SIZE);
                 let Scratch { block, output, .. } = scratch;
                 self.encrypt(&block[..], output)?;
                 count += 1;

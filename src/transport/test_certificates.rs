@@ -165,8 +165,13 @@ fn certificate(
             let flag = if ca { tlv(0x01, &[&[0xff]]) } else { vec![] };
             extension(19, &tlv(0x30, &[&flag]))
         });
-        let usage = template.key_usage.map(|bits| extension(15, &tlv(0x03, &[bits])));
-        let all = [constraints, usage].into_iter().flatten().collect::<Vec<_>>();
+        let usage = template
+            .key_usage
+            .map(|bits| extension(15, &tlv(0x03, &[bits])));
+        let all = [constraints, usage]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>();
         tlv(0xa3, &[&tlv(0x30, &[&all.concat()])])
     });
     let tbs = tlv(
@@ -176,7 +181,10 @@ fn certificate(
             &tlv(0x02, &[&[1]]),
             &algorithm,
             &name(issuer),
-            &tlv(0x30, &[&time(template.not_before), &time(template.not_after)]),
+            &tlv(
+                0x30,
+                &[&time(template.not_before), &time(template.not_after)],
+            ),
             &name(subject),
             &key.verifying_key().to_spki(),
             &extensions.unwrap_or_default(),

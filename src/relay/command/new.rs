@@ -15,7 +15,6 @@ use crate::store::{
     Id, IdKind, LinkRecord, Lsn, NotifierRecord, QueueRecord, QueueStatus, Store, StoreError,
 };
 use std::slice;
-use subtle::ConstantTimeEq;
 
 /// Attempts with fresh ids after a collision of random ids.
 const ATTEMPTS: usize = 3;
@@ -155,9 +154,7 @@ fn resume_reply<S: Store>(
 fn is_admitted<S: Store>(shard: &Shard<S>, new: &NewQueue<'_>) -> bool {
     let password_ok = match &shard.config.create_password {
         None => true,
-        Some(password) => new
-            .password
-            .is_some_and(|given| password.as_bytes().ct_eq(given).into()),
+        Some(password) => new.password.is_some_and(|given| password.matches(given)),
     };
     shard.config.new_queues && password_ok
 }

@@ -1,0 +1,111 @@
+//! The client's side of the SMP handshake (spec: protocol §5).
+
+use smp_server::crypto::chain::BlockChain;
+use smp_server::crypto::keys::{X25519PublicKey, X25519SecretKey};
+use smp_server::crypto::pad::{pad_into, unpad};
+use smp_server::crypto::signed_key::SignedKey;
+use smp_server::protocol::handshake::{ClientHello, ServerHello};
+use smp_server::protocol::{BLOCK_SIZE, Version};
+use smp_server::transport::TlsStream;
+use smp_server::transport::path::{Fingerprint, fingerprint, leaf_key};
+
+use crate::client::Options;
+use crate::error::ClientError;
+
+/// What both sides agreed on.
+pub(crate) struct Session {
+    pub(crate) session_id: Vec<u8>,
+    pub(crate) server_key: Option<X25519PublicKey>,
+    /// Chains of encrypted blocks: from the server, to the server.
+    pub(crate) chains: Option<(BlockChain, BlockChain)>,
+}
+
+/// Reads and checks the server's hello and answers it.
+pub(crate) async fn run(
+    stream: &mut TlsStream,
+    identity: &Fingerprint,
+    options: Options,
+) -> Result<Session, ClientError> {
+    let hello = stream
+        .read_block(|block| unpad(&block[..]).map(<[u8]>::to_vec))
+        .await?
+        .ok_or(ClientError::Closed)?
+        .map_err(|_| ClientError::Hello("not a padded block"))?;
+    let hello = ServerHello::decode(&hello)?;
+    let session_id = stream.session_id();
+    if *hello.session_id != *session_id.as_bytes() {
+        return Err(ClientError::Hello("session id is not that of TLS"));
+    }
+    let server_key = check_key(&hello, stream, identity)?;
+    let version = options.version;
+    if !hello.versions.contains(version) {
+        return Err(ClientError::Version {
+            wanted: version,
+            offered: hello.versions,
+        });
+    }
+
+    let own_key = (options.block_encryption && version >= Version::AUTH_COMMANDS)
+        .then(|| X25519SecretKey::generate(&mut rand::rng()));
+    let answer = ClientHello {
+        version,
+        key_hash: identity,
+        session_key: own_key.as_ref().map(X25519SecretKey::public_key),
+        proxy: false,
+        service: None,
+    };
+    let mut content = Vec::new();
+    answer.encode(&mut content);
+    stream.write_block(&*plain_block(&content)?).await?;
+
+    let chains = match (&own_key, server_key) {
+        (Some(own), Some(server)) if answer.encrypts_blocks() => Some(BlockChain::init(
+            session_id.as_bytes(),
+            &own.agree(&server),
+        )?),
+        _ => None,
+    };
+    Ok(Session {
+        session_id: session_id.as_bytes().to_vec(),
+        server_key,
+        chains,
+    })
+}
+
+/// The server's session key, whose signature and certificates must be those of the TLS peer.
+fn check_key(
+    hello: &ServerHello<'_>,
+    stream: &TlsStream,
+    identity: &Fingerprint,
+) -> Result<Option<X25519PublicKey>, ClientError> {
+    let Some(key) = &hello.key else {
+        return if hello.versions.max() >= Version::AUTH_COMMANDS {
+            Err(ClientError::Hello("no session key"))
+        } else {
+            Ok(None)
+        };
+    };
+    let chain = &key.chain;
+    if !(2..=4).contains(&chain.len()) || fingerprint(&chain[1]) != *identity {
+        return Err(ClientError::Hello("certificates of another server"));
+    }
+    let leaf = stream
+        .peer_certificates()
+        .and_then(<[_]>::first)
+        .ok_or(ClientError::Hello("no TLS certificate"))?;
+    let leaf = leaf_key(leaf).map_err(|_| ClientError::Hello("unusable TLS certificate"))?;
+    SignedKey::decode(&key.signed_key)
+        .and_then(|signed| signed.verify_x25519(&leaf))
+        .map(Some)
+        .map_err(|_| ClientError::Hello("session key is not signed by the TLS certificate"))
+}
+
+fn plain_block(content: &[u8]) -> Result<Box<[u8; BLOCK_SIZE]>, ClientError> {
+    let mut block = Box::new([0; BLOCK_SIZE]);
+    block
+        .get_mut(2..2 + content.len())
+        .ok_or(ClientError::TooLarge)?
+        .copy_from_slice(content);
+    pad_into(content.len(), &mut block[..]).map_err(|_| ClientError::TooLarge)?;
+    Ok(block)
+}

@@ -1,0 +1,229 @@
+//! `start`: checks, settings and the lines printed before the relay runs
+//! (spec: operations §1.6–§1.8).
+
+use crate::cli::init::{self, InitOptions};
+use crate::cli::{CliError, Console, Directories, credentials, start_lines, version};
+use crate::config::settings::Https;
+use crate::config::{Settings, SettingsError};
+use crate::crypto::certificate::Fingerprint;
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Host of a configuration made for trying out, so that its address can be used at once.
+const TRIAL_HOST: &str = "localhost";
+/// Ports of a configuration made for trying out: below 1024 needs privileges.
+const TRIAL_PORTS: &str = "5223";
+
+/// Options of `start`.
+#[derive(Debug, Default, Args)]
+pub struct StartOptions {
+    /// Load and save the state without serving anybody
+    #[arg(short = 'm', long)]
+    pub maintenance: bool,
+    /// Accepted for compatibility: the log compacts itself
+    #[arg(long)]
+    pub compact_log: bool,
+    /// Least important log lines: trace, debug, info, note, warn, error
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log_level: LogLevel,
+    /// Continue after errors in imported state
+    #[arg(long)]
+    pub skip_warnings: bool,
+    /// Accepted for compatibility (up or down): there is no database
+    #[arg(long, value_name = "DIRECTION", value_parser = confirm_migrations)]
+    pub confirm_migrations: Option<String>,
+    /// Initialize first when there is no configuration, without HTTPS pages
+    #[arg(long)]
+    pub init: bool,
+    /// Use DIR/etc and DIR/var instead of the system's directories
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+fn confirm_migrations(text: &str) -> Result<String, String> {
+    match text {
+        "up" | "down" => Ok(text.to_owned()),
+        _ => Err("invalid migration confirmation, pass 'up' or 'down'".to_owned()),
+    }
+}
+
+/// The least important log lines that are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum LogLevel {
+    /// Everything.
+    Trace,
+    /// Details for developers.
+    Debug,
+    /// What happens.
+    #[default]
+    Info,
+    /// What an operator may want to know.
+    Note,
+    /// What may be wrong.
+    Warn,
+    /// What is wrong.
+    Error,
+}
+
+impl FromStr for LogLevel {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "trace" => Self::Trace,
+            "debug" => Self::Debug,
+            "info" => Self::Info,
+            "note" => Self::Note,
+            "warn" => Self::Warn,
+            "error" => Self::Error,
+            _ => return Err("Invalid log level"),
+        })
+    }
+}
+
+/// Everything the relay needs to run.
+#[derive(Debug)]
+pub struct StartPlan {
+    /// The configuration; its warnings are not printed yet.
+    pub settings: Settings,
+    /// Where the configuration and the credentials are.
+    pub config_dir: PathBuf,
+    /// Where the state is.
+    pub state_dir: PathBuf,
+    /// The server's identity, checked against the stored one.
+    pub fingerprint: Fingerprint,
+    /// Least important log lines.
+    pub log_level: LogLevel,
+    /// Whether to stop after loading, without listening.
+    pub maintenance: bool,
+    /// Whether to continue after errors in imported state.
+    pub skip_warnings: bool,
+}
+
+/// Runs `start`: prepares, prints the lines that need no listener, then hands over to `relay`,
+/// which returns when the relay has stopped.
+pub fn run(
+    options: &StartOptions,
+    directories: &Directories,
+    console: &mut Console<'_>,
+    relay: impl FnOnce(StartPlan) -> anyhow::Result<()>,
+) -> Result<(), CliError> {
+    let ini = directories.ini_file();
+    if !ini.exists() {
+        if !options.init {
+            let ini = ini.display();
+            return Err(CliError::Refused(format!(
+                "Error: server is not initialized ({ini} does not exist).\nRun `smp-server init`."
+            )));
+        }
+        init::run(initial_options(options), directories, console)?;
+    }
+    let plan = prepare(options, directories)?;
+    print_lines(&plan, console)?;
+    check_credentials(directories)?;
+    if let Some(https) = &plan.settings.web.https {
+        check_https(https, console)?;
+    }
+    Ok(relay(plan)?)
+}
+
+/// A configuration that starts as it is: pages with TLS need a certificate from elsewhere.
+fn initial_options(options: &StartOptions) -> InitOptions {
+    InitOptions {
+        yes: true,
+        disable_web: true,
+        ports: options.dir.is_some().then(|| TRIAL_PORTS.to_owned()),
+        fqdn: options.dir.is_some().then(|| TRIAL_HOST.to_owned()),
+        ..InitOptions::default()
+    }
+}
+
+fn prepare(options: &StartOptions, directories: &Directories) -> Result<StartPlan, CliError> {
+    let (stored, fingerprint) = credentials::fingerprints(&directories.config)?;
+    if stored != Some(fingerprint) {
+        let refusal = "Stored fingerprint is invalid.".to_owned();
+        return Err(CliError::Refused(refusal));
+    }
+    let settings = Settings::load(&directories.ini_file()).map_err(|error| match error {
+        SettingsError::Syntax { .. } => CliError::Refused(error.to_string()),
+        _ => CliError::Failed(error.into()),
+    })?;
+    Ok(StartPlan {
+        settings,
+        config_dir: directories.config.clone(),
+        state_dir: directories.state.clone(),
+        fingerprint,
+        log_level: options.log_level,
+        maintenance: options.maintenance,
+        skip_warnings: options.skip_warnings,
+    })
+}
+
+fn print_lines(plan: &StartPlan, console: &mut Console<'_>) -> Result<(), CliError> {
+    let settings = &plan.settings;
+    let transport = &settings.transport;
+    console.line(&version::version_line())?;
+    console.line(&start_lines::fingerprint(&plan.fingerprint))?;
+    console.line(&start_lines::address(
+        &plan.fingerprint,
+        settings.auth.create_password.as_ref(),
+        transport.address_host(),
+        transport.address_port(),
+    ))?;
+    let information = settings.information.as_ref();
+    let uri = information.map(|information| information.source_code.as_str());
+    console.line(&start_lines::source_code(uri))?;
+    console.line(&start_lines::store_log(None))?;
+    if let Some(advice) = start_lines::port_advice(&transport.port.ports) {
+        console.line(advice)?;
+    }
+    console.line(&start_lines::expiring_messages(
+        settings.storage.messages.ttl,
+    ))?;
+    let inactive = settings.inactive_clients.as_ref();
+    console.line(&start_lines::inactive_clients(inactive))?;
+    console.line(start_lines::new_queues(&settings.auth))?;
+    Ok(())
+}
+
+/// Refuses to start without credentials, naming the files.
+fn check_credentials(directories: &Directories) -> Result<(), CliError> {
+    let files = [
+        credentials::CA_CERTIFICATE,
+        credentials::SERVER_CERTIFICATE,
+        credentials::SERVER_KEY,
+    ]
+    .map(|name| directories.config.join(name));
+    match missing(files.iter().map(PathBuf::as_path)) {
+        None => Ok(()),
+        Some(files) => Err(CliError::Refused(format!(
+            "----------\nError: no SMP credentials: {files}"
+        ))),
+    }
+}
+
+/// Says which files the pages with TLS lack. Messages are served without them.
+fn check_https(https: &Https, console: &mut Console<'_>) -> Result<(), CliError> {
+    let Some(files) = missing([&*https.cert, &*https.key].into_iter()) else {
+        return Ok(());
+    };
+    console.line(&format!(
+        "----------\n\
+         Error: no HTTPS credentials: {files}\n\
+         Server should serve static pages to show connection links in the browser.\n\
+         Use Let's Encrypt to generate: certbot certonly --standalone -d yourdomainname \
+         --key-type rsa --rsa-key-size 4096\n\
+         ----------"
+    ))?;
+    Ok(())
+}
+
+fn missing<'a>(files: impl Iterator<Item = &'a Path>) -> Option<String> {
+    let missing = files.filter(|file| !file.exists());
+    let names: Vec<_> = missing.map(|file| file.display().to_string()).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! The lines that `start` prints, one function each (spec: operations §1.7).
+//!
+//! Scripts and guides look for them, so their words are an interface.
+
+use crate::config::settings::{Auth, InactiveClients};
+use crate::config::values::Password;
+use crate::crypto::certificate::Fingerprint;
+use std::path::Path;
+use std::time::Duration;
+
+/// The port that clients will try first.
+const CLIENT_PORT: u16 = 443;
+
+/// `Fingerprint: …`.
+pub fn fingerprint(fingerprint: &Fingerprint) -> String {
+    format!("Fingerprint: {fingerprint}")
+}
+
+/// `Server address: smp://…`, with the password that lets its users create queues.
+pub fn address(
+    fingerprint: &Fingerprint,
+    password: Option<&Password>,
+    host: &str,
+    port: Option<u16>,
+) -> String {
+    let (mark, password) = password.map_or(("", ""), |password| (":", password.expose()));
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    format!("Server address: smp://{fingerprint}{mark}{password}@{host}{port}")
+}
+
+/// Where the source code is, or two lines that ask for it.
+pub fn source_code(uri: Option<&str>) -> String {
+    match uri {
+        Some(uri) => format!("Server source code: {uri}"),
+        None => "Warning: server source code is not specified.\n\
+                 Add 'source_code' property to [INFORMATION] section of INI file."
+            .to_owned(),
+    }
+}
+
+/// Where queues are kept, if they are.
+pub fn store_log(log: Option<&Path>) -> String {
+    match log {
+        Some(log) => format!("Store log: {}", log.display()),
+        None => "Store log disabled.".to_owned(),
+    }
+}
+
+/// Printed for each port when it is listened on.
+pub fn serving(port: u16) -> String {
+    format!("Serving SMP protocol on port {port} (TLS)...")
+}
+
+/// Advice for servers that do not listen on the port clients will use by default.
+pub fn port_advice(ports: &[u16]) -> Option<&'static str> {
+    let advice = "\nWARNING: the clients will use port 443 by default soon.\n\
+                  Set `port` in smp-server.ini section [TRANSPORT] to `5223,443`\n";
+    (!ports.contains(&CLIENT_PORT)).then_some(advice)
+}
+
+/// When messages expire.
+pub fn expiring_messages(ttl: Duration) -> String {
+    format!("expiring messages after {}", in_largest_unit(ttl))
+}
+
+/// When silent connections are closed.
+pub fn inactive_clients(inactive: Option<&InactiveClients>) -> String {
+    match inactive {
+        Some(inactive) => format!(
+            "expiring clients inactive for {} seconds every {} seconds",
+            inactive.ttl.as_secs(),
+            inactive.check_interval.as_secs()
+        ),
+        None => "not expiring inactive clients".to_owned(),
+    }
+}
+
+/// Who may create queues.
+pub fn new_queues(auth: &Auth) -> &'static str {
+    match (auth.new_queues, &auth.create_password) {
+        (false, _) => "creating new queues NOT allowed",
+        (true, Some(_)) => "creating new queues requires password",
+        (true, None) => "creating new queues allowed",
+    }
+}
+
+/// The largest of days, hours, minutes and seconds of which the time is a whole number.
+fn in_largest_unit(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let units = [(86400, "days"), (3600, "hours"), (60, "minutes")];
+    let unit = units
+        .iter()
+        .find(|(length, _)| seconds.is_multiple_of(*length));
+    let (length, name) = unit.copied().unwrap_or((1, "seconds"));
+    format!("{} {name}", seconds / length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+    use crate::config::ini::IniFile;
+
+    const FINGERPRINT: &str = "1V-Hlk3nlHbIKx1UuP8FRaalmdLgGd2sM2V00n_S1WM=";
+
+    fn settings(text: &str) -> Settings {
+        Settings::from_ini(&IniFile::parse(text).unwrap()).unwrap()
+    }
+
+    /// What the reference 6.5.5 printed for such a configuration, without its version line.
+    #[test]
+    fn lines_of_the_reference() {
+        let settings = settings(
+            "[INFORMATION]\nsource_code = https://github.com/simplex-chat/simplexmq\n\
+             [TRANSPORT]\nhost = <hostnames>\nport = 15223\n\
+             [INACTIVE_CLIENTS]\ndisconnect = on\nttl = 21600\ncheck_interval = 3600\n",
+        );
+        let id: Fingerprint = FINGERPRINT.parse().unwrap();
+        let transport = &settings.transport;
+        let lines = [
+            fingerprint(&id),
+            address(
+                &id,
+                None,
+                transport.address_host(),
+                transport.address_port(),
+            ),
+            source_code(
+                settings
+                    .information
+                    .as_ref()
+                    .map(|i| i.source_code.as_str()),
+            ),
+            store_log(Some(Path::new("/var/opt/simplex/smp-server-store.log"))),
+            serving(15223),
+            port_advice(&transport.port.ports).unwrap().to_owned(),
+            expiring_messages(settings.storage.messages.ttl),
+            inactive_clients(settings.inactive_clients.as_ref()),
+            new_queues(&settings.auth).to_owned(),
+        ];
+        let expected = "\
+Fingerprint: 1V-Hlk3nlHbIKx1UuP8FRaalmdLgGd2sM2V00n_S1WM=
+Server address: smp://1V-Hlk3nlHbIKx1UuP8FRaalmdLgGd2sM2V00n_S1WM=@<hostnames>:15223
+Server source code: https://github.com/simplex-chat/simplexmq
+Store log: /var/opt/simplex/smp-server-store.log
+Serving SMP protocol on port 15223 (TLS)...
+
+WARNING: the clients will use port 443 by default soon.
+Set `port` in smp-server.ini section [TRANSPORT] to `5223,443`
+
+expiring messages after 21 days
+expiring clients inactive for 21600 seconds every 3600 seconds
+creating new queues allowed";
+        assert_eq!(lines.join("\n"), expected);
+    }
+
+    #[test]
+    fn other_forms() {
+        let id: Fingerprint = FINGERPRINT.parse().unwrap();
+        let password = "pw".parse().unwrap();
+        assert_eq!(
+            address(&id, Some(&password), "a,b.onion", None),
+            format!("Server address: smp://{FINGERPRINT}:pw@a,b.onion")
+        );
+        assert!(source_code(None).starts_with("Warning: server source code is not specified.\n"));
+        assert_eq!(store_log(None), "Store log disabled.");
+        assert_eq!(port_advice(&[5223, 443]), None);
+        assert_eq!(inactive_clients(None), "not expiring inactive clients");
+        for (seconds, text) in [
+            (1814400, "21 days"),
+            (86400, "1 days"),
+            (90000, "25 hours"),
+            (5400, "90 minutes"),
+            (61, "61 seconds"),
+        ] {
+            assert_eq!(in_largest_unit(Duration::from_secs(seconds)), text);
+        }
+        for (auth, text) in [
+            (
+                "new_queues = off\ncreate_password = x",
+                "creating new queues NOT allowed",
+            ),
+            (
+                "create_password = x",
+                "creating new queues requires password",
+            ),
+        ] {
+            let settings = settings(&format!("[TRANSPORT]\nport = 1\n[AUTH]\n{auth}\n"));
+            assert_eq!(new_queues(&settings.auth), text);
+        }
+    }
+}

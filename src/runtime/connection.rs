@@ -1,0 +1,304 @@
+//! One connection's task: handshakes, then blocks in and out until either side ends.
+
+use super::core::{Connection, Core};
+use crate::protocol::BLOCK_SIZE;
+use crate::session::{
+    Established, Identity, RefusedHandshake, ServerHandshake, Session, put_plain_block,
+};
+use crate::transport::stream::{TlsError, TlsStream};
+use futures_lite::future::{or, poll_fn};
+use glommio::net::TcpStream;
+use glommio::timer::sleep;
+use rustls::ServerConfig;
+use std::cell::Cell;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use thiserror::Error;
+
+/// Blocks read from one connection before others get a turn.
+const READ_BURST: usize = 8;
+/// Connections in handshake per executor beyond which new ones are dropped.
+const MAX_HANDSHAKES: usize = 16 << 10;
+/// How long a peer may take nothing of what is sent to it.
+pub const STALL_LIMIT: Duration = Duration::from_secs(180);
+
+/// What every connection of an executor needs.
+#[derive(Debug)]
+pub struct Acceptor {
+    /// The executor.
+    pub core: Rc<Core>,
+    /// TLS.
+    pub tls: Arc<ServerConfig>,
+    /// Who this server is.
+    pub identity: Arc<Identity>,
+    /// Time for the TLS handshake.
+    pub tls_setup_timeout: Duration,
+    /// Time for the SMP handshake.
+    pub handshake_timeout: Duration,
+    /// Connections this executor may have.
+    pub max_connections: usize,
+    /// Whether failures of TLS are logged.
+    pub log_tls_errors: bool,
+}
+
+#[derive(Debug, Error)]
+enum ConnectionError {
+    #[error("{0}")]
+    Tls(#[from] TlsError),
+    #[error("SMP handshake: {0}")]
+    Handshake(#[from] RefusedHandshake),
+    #[error("{0} handshake took too long")]
+    Timeout(&'static str),
+    #[error("the server hello is larger than a block: the certificate chain is too long")]
+    HelloTooLarge,
+    #[error("block keys cannot be advanced")]
+    BlockKeys,
+}
+
+/// Counts a connection in handshake for as long as it lives.
+struct InHandshake<'a>(&'a Cell<usize>);
+
+impl<'a> InHandshake<'a> {
+    fn enter(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for InHandshake<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl Acceptor {
+    /// Whether another connection may be served.
+    pub fn has_room(&self) -> bool {
+        self.core.handshakes().get() < MAX_HANDSHAKES
+            && self.core.session_count() + self.core.handshakes().get() < self.max_connections
+    }
+
+    /// Serves one connection to its end.
+    pub async fn serve(self: Rc<Self>, tcp: TcpStream) {
+        let result = match Box::pin(self.handshake(tcp)).await {
+            Ok(Some((stream, established))) => self.exchange(stream, established).await,
+            Ok(None) => Ok(()),
+            Err(e) => Err(e),
+        };
+        if let Err(e) = result {
+            match e {
+                ConnectionError::Tls(e) if self.log_tls_errors => tracing::error!("TLS: {e}"),
+                ConnectionError::HelloTooLarge => tracing::error!("{e}"),
+                other => tracing::debug!("connection ended: {other}"),
+            }
+        }
+    }
+
+    async fn handshake(
+        &self,
+        tcp: TcpStream,
+    ) -> Result<Option<(TlsStream, Established)>, ConnectionError> {
+        let _counted = InHandshake::enter(self.core.handshakes());
+        let accept = async { Ok(TlsStream::accept(tcp, Arc::clone(&self.tls)).await?) };
+        let mut stream = within(self.tls_setup_timeout, "TLS", accept).await?;
+        let established = within(self.handshake_timeout, "SMP", self.hellos(&mut stream)).await?;
+        let Some(established) = established else {
+            return Ok(None);
+        };
+        if let Some(refusal) = &established.service_refusal {
+            let mut block = Box::new([0; BLOCK_SIZE]);
+            put_plain_block(refusal, &mut block).map_err(|_| ConnectionError::HelloTooLarge)?;
+            stream.write_block(&block).await?;
+            stream.close().await?;
+            return Ok(None);
+        }
+        Ok(Some((stream, established)))
+    }
+
+    async fn hellos(&self, stream: &mut TlsStream) -> Result<Option<Established>, ConnectionError> {
+        let mut block = Box::new([0; BLOCK_SIZE]);
+        let handshake = ServerHandshake::start(
+            &self.identity,
+            stream.session_id().as_bytes(),
+            stream.alpn_negotiated(),
+            &mut *self.core.rng().borrow_mut(),
+            &mut block,
+        )
+        .map_err(|_| ConnectionError::HelloTooLarge)?;
+        stream.write_block(&block).await?;
+        drop(block);
+        let established = stream.read_block(|block| handshake.finish(block)).await?;
+        Ok(established.transpose()?)
+    }
+
+    async fn exchange(
+        &self,
+        stream: TlsStream,
+        established: Established,
+    ) -> Result<(), ConnectionError> {
+        let Established {
+            context, chains, ..
+        } = established;
+        let connection = self
+            .core
+            .open_session(|reference| Session::new(reference, context, chains));
+        let registered = Registered {
+            core: &self.core,
+            connection,
+        };
+        let mut pump = Pump {
+            core: &self.core,
+            connection: &registered.connection,
+            stream,
+        };
+        let result = poll_fn(|cx| pump.poll(cx)).await;
+        let mut stream = pump.stream;
+        drop(registered);
+        if result.is_ok() {
+            // The peer may be gone already; nothing is owed to it.
+            let close = async { Ok(stream.close().await?) };
+            let _ = within(Duration::from_secs(1), "closing", close).await;
+        }
+        result
+    }
+}
+
+/// Takes the session out of the table, however the task ends.
+struct Registered<'a> {
+    core: &'a Core,
+    connection: Rc<Connection>,
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.core.close_session(&self.connection);
+    }
+}
+
+async fn within<T>(
+    limit: Duration,
+    what: &'static str,
+    work: impl Future<Output = Result<T, ConnectionError>>,
+) -> Result<T, ConnectionError> {
+    or(work, async {
+        sleep(limit).await;
+        Err(ConnectionError::Timeout(what))
+    })
+    .await
+}
+
+struct Pump<'a> {
+    core: &'a Core,
+    connection: &'a Connection,
+    stream: TlsStream,
+}
+
+impl Pump<'_> {
+    /// Reads what has come, answers what can be answered; ready when the connection is over.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        self.connection.register(cx.waker());
+        if self.connection.is_aborted() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut blocks = 0;
+        // Everything that has arrived is read before anything is sent: answers share blocks.
+        let reading = loop {
+            if blocks == READ_BURST {
+                break Reading::More;
+            }
+            if !self.may_receive() {
+                break Reading::Refused;
+            }
+            match self.poll_receive(cx) {
+                Poll::Ready(Ok(true)) => blocks += 1,
+                Poll::Ready(Ok(false)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
+                Poll::Pending => break Reading::Waiting,
+            }
+        };
+        self.send(cx)?;
+        let session = self.connection.session.borrow();
+        if self.core.is_stopping() && session.is_settled() && !session.has_output() {
+            return self.stream.poll_flush(cx).map_err(Into::into);
+        }
+        drop(session);
+        if reading == Reading::More || (reading == Reading::Refused && self.may_receive()) {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Whether another block may be read now.
+    fn may_receive(&self) -> bool {
+        self.connection.session.borrow().wants_input()
+            && !self.core.is_stopping()
+            && !self.core.is_congested_for(self.connection)
+    }
+
+    /// Handles one block; false at the end of the stream.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ConnectionError>> {
+        let (core, connection) = (self.core, self.connection);
+        let received = self.stream.poll_block(cx, |block| {
+            core.run(|router| connection.session.borrow_mut().receive(block, router))
+        })?;
+        received.map(|result| match result {
+            None => Ok(false),
+            Some(Ok(())) => Ok(true),
+            Some(Err(_)) => Err(ConnectionError::BlockKeys),
+        })
+    }
+
+    /// Sends what the socket takes.
+    fn send(&mut self, cx: &mut Context<'_>) -> Result<(), ConnectionError> {
+        loop {
+            self.ask_for_deferred();
+            let mut broken = false;
+            let session = &self.connection.session;
+            if !session.borrow().has_output() {
+                self.connection
+                    .set_stalled(self.stream.poll_flush(cx)?.is_pending());
+                return Ok(());
+            }
+            let written = self.stream.poll_write_blocks(cx, |block| {
+                session.borrow_mut().next_block(block).unwrap_or_else(|_| {
+                    broken = true;
+                    false
+                })
+            })?;
+            if broken {
+                return Err(ConnectionError::BlockKeys);
+            }
+            if written.is_pending() {
+                self.connection.set_stalled(true);
+                return Ok(());
+            }
+            self.connection.set_stalled(false);
+        }
+    }
+
+    /// Messages that found no room are asked for once there is some.
+    fn ask_for_deferred(&self) {
+        while let Some(id) = {
+            let mut session = self.connection.session.borrow_mut();
+            session.take_deferred()
+        } {
+            let reference = self.connection.session.borrow().reference();
+            self.core
+                .run(|router| self.core.redeliver(reference, id, router));
+        }
+    }
+}
+
+/// Why reading stopped.
+#[derive(PartialEq)]
+enum Reading {
+    /// Others get a turn; there may be more.
+    More,
+    /// Nothing has come; the socket wakes the task.
+    Waiting,
+    /// Too much is in flight, or waits to be sent.
+    Refused,
+}

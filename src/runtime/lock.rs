@@ -1,0 +1,88 @@
+//! One server per state directory.
+//!
+//! Every listener shares its ports, so a second server would not fail to bind: it would take
+//! half of the connections and write the same files.
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// The file that is locked; it stays behind, empty.
+pub const LOCK_FILE: &str = "smp-server.lock";
+
+/// Why the state directory cannot be used.
+#[derive(Debug, Error)]
+pub enum LockError {
+    /// Somebody else has it.
+    #[error("another smp-server uses {}, stop it first", state.display())]
+    Busy {
+        /// The state directory.
+        state: PathBuf,
+    },
+    /// The file cannot be opened or locked.
+    #[error("cannot lock {}: {source}", file.display())]
+    Io {
+        /// The lock file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The exclusive use of a state directory, until dropped or the process ends.
+#[derive(Debug)]
+pub struct StateLock {
+    /// The lock belongs to the open file.
+    _file: File,
+}
+
+impl StateLock {
+    /// Takes the lock of an existing state directory, without waiting.
+    pub fn acquire(state: &Path) -> Result<Self, LockError> {
+        let path = state.join(LOCK_FILE);
+        let failed = |source| LockError::Io {
+            file: path.clone(),
+            source,
+        };
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(&path).map_err(failed)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(Errno::WOULDBLOCK) => Err(LockError::Busy {
+                state: state.to_owned(),
+            }),
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_server_is_refused_until_the_first_is_gone() {
+        let state = tempfile::tempdir().unwrap();
+        let first = StateLock::acquire(state.path()).unwrap();
+        let second = StateLock::acquire(state.path()).unwrap_err();
+        assert!(matches!(second, LockError::Busy { .. }));
+        assert!(second.to_string().contains("another smp-server"));
+        drop(first);
+        assert!(StateLock::acquire(state.path()).is_ok());
+    }
+
+    #[test]
+    fn a_missing_directory_is_named() {
+        let state = tempfile::tempdir().unwrap();
+        let error = StateLock::acquire(&state.path().join("none")).unwrap_err();
+        assert!(
+            error.to_string().contains("none/smp-server.lock"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,286 @@
+//! Bounded lock-free queues between executors, one per ordered pair, with one wake-up per batch.
+//!
+//! Sending never blocks and never drops: what a full queue does not take waits at the sender, and
+//! as long as anything waits there the sender's connections read no further commands. What can
+//! wait is therefore bounded by the commands already in flight.
+
+use atomic_waker::AtomicWaker;
+use crossbeam::queue::ArrayQueue;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
+
+/// Messages a queue between two executors holds.
+const QUEUE_DEPTH: usize = 2048;
+/// Messages taken from one queue before the others get a turn.
+const RECEIVE_BURST: usize = 256;
+
+/// What the two ends of a queue share.
+#[derive(Debug)]
+struct Link<M> {
+    queue: ArrayQueue<M>,
+    /// Set by a sender that found the queue full and wants to be woken when there is room.
+    starved: AtomicBool,
+}
+
+/// Wakes the task that receives for one executor.
+#[derive(Debug, Default)]
+struct Node {
+    waker: AtomicWaker,
+}
+
+/// One executor's ends of all its queues.
+#[derive(Debug)]
+pub struct Mesh<M> {
+    peers: Vec<Option<Peer<M>>>,
+    nodes: Arc<[Node]>,
+    index: usize,
+    /// Messages waiting at this sender.
+    waiting: Cell<usize>,
+}
+
+#[derive(Debug)]
+struct Peer<M> {
+    outbound: Arc<Link<M>>,
+    inbound: Arc<Link<M>>,
+    overflow: RefCell<VecDeque<M>>,
+    /// Whether something was sent since the peer was last woken.
+    unannounced: Cell<bool>,
+}
+
+/// Wakes executors from outside, to look at the shutdown flag.
+#[derive(Debug, Clone)]
+pub struct MeshAlarm {
+    nodes: Arc<[Node]>,
+}
+
+impl MeshAlarm {
+    /// Wakes every executor.
+    pub fn wake_all(&self) {
+        for node in self.nodes.iter() {
+            node.waker.wake();
+        }
+    }
+}
+
+/// Makes the ends for `executors` executors, in order.
+pub fn connect<M>(executors: usize) -> (Vec<Mesh<M>>, MeshAlarm) {
+    let nodes: Arc<[Node]> = (0..executors).map(|_| Node::default()).collect();
+    let link = || {
+        Arc::new(Link {
+            queue: ArrayQueue::new(QUEUE_DEPTH),
+            starved: AtomicBool::new(false),
+        })
+    };
+    // links[from][to]
+    let links: Vec<Vec<Arc<Link<M>>>> = (0..executors)
+        .map(|_| (0..executors).map(|_| link()).collect())
+        .collect();
+    let mesh = |index: usize| {
+        let peer = |other: usize| {
+            (other != index).then(|| Peer {
+                outbound: Arc::clone(&links[index][other]),
+                inbound: Arc::clone(&links[other][index]),
+                overflow: RefCell::default(),
+                unannounced: Cell::new(false),
+            })
+        };
+        Mesh {
+            peers: (0..executors).map(peer).collect(),
+            nodes: Arc::clone(&nodes),
+            index,
+            waiting: Cell::new(0),
+        }
+    };
+    ((0..executors).map(mesh).collect(), MeshAlarm { nodes })
+}
+
+impl<M> Mesh<M> {
+    /// Sends to another executor; the order of messages to one executor is kept.
+    ///
+    /// The peer is woken by the next [`announce`](Self::announce).
+    pub fn send(&self, to: u16, message: M) {
+        let Some(Some(peer)) = self.peers.get(usize::from(to)) else {
+            tracing::error!("no executor {to} to send to");
+            return;
+        };
+        peer.unannounced.set(true);
+        let mut overflow = peer.overflow.borrow_mut();
+        let refused = if overflow.is_empty() {
+            peer.outbound.queue.push(message).err()
+        } else {
+            Some(message)
+        };
+        if let Some(message) = refused {
+            overflow.push_back(message);
+            self.waiting.set(self.waiting.get() + 1);
+            peer.outbound.starved.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Wakes every executor that was sent something since the last call.
+    pub fn announce(&self) {
+        for (peer, node) in self.peers.iter().zip(self.nodes.iter()) {
+            if peer
+                .as_ref()
+                .is_some_and(|peer| peer.unannounced.replace(false))
+            {
+                node.waker.wake();
+            }
+        }
+    }
+
+    /// Whether connections must stop reading commands.
+    pub fn is_congested(&self) -> bool {
+        self.waiting.get() > 0
+    }
+
+    /// Registers the one task of this executor that receives.
+    pub fn register(&self, waker: &Waker) {
+        self.nodes[self.index].waker.register(waker);
+    }
+
+    /// Moves waiting messages to queues that have room again; says whether this ended a
+    /// congestion.
+    pub fn flush(&self) -> bool {
+        if !self.is_congested() {
+            return false;
+        }
+        for peer in self.peers.iter().flatten() {
+            let mut overflow = peer.overflow.borrow_mut();
+            while let Some(message) = overflow.pop_front() {
+                if let Err(message) = peer.outbound.queue.push(message) {
+                    overflow.push_front(message);
+                    peer.outbound.starved.store(true, Ordering::SeqCst);
+                    // Room made between the refusal and the note would go unnoticed.
+                    if !peer.outbound.queue.is_full() {
+                        continue;
+                    }
+                    break;
+                }
+                self.waiting.set(self.waiting.get() - 1);
+                peer.unannounced.set(true);
+            }
+        }
+        self.announce();
+        !self.is_congested()
+    }
+
+    /// Takes what has arrived, a bounded number from each peer; says whether more may be there.
+    pub fn receive(&self, mut take: impl FnMut(u16, M)) -> bool {
+        let mut more = false;
+        for (from, peer) in (0..=u16::MAX).zip(&self.peers) {
+            let Some(peer) = peer else { continue };
+            let mut taken = 0;
+            while taken < RECEIVE_BURST
+                && let Some(message) = peer.inbound.queue.pop()
+            {
+                taken += 1;
+                take(from, message);
+            }
+            more |= taken == RECEIVE_BURST;
+            if taken > 0
+                && peer.inbound.starved.swap(false, Ordering::SeqCst)
+                && let Some(node) = self.nodes.get(usize::from(from))
+            {
+                node.waker.wake();
+            }
+        }
+        more
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_lite::future::{block_on, poll_fn};
+    use std::task::Poll;
+    use std::thread;
+
+    /// Receives until `done` says so, as an executor's task does.
+    async fn pump<M>(mesh: &Mesh<M>, mut take: impl FnMut(u16, M), mut done: impl FnMut() -> bool) {
+        poll_fn(|cx| {
+            mesh.register(cx.waker());
+            let more = mesh.receive(&mut take);
+            mesh.flush();
+            mesh.announce();
+            if done() {
+                return Poll::Ready(());
+            }
+            if more {
+                cx.waker().wake_by_ref();
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    #[test]
+    fn order_is_kept_beyond_the_depth_of_the_queue() {
+        const COUNT: usize = 10 * QUEUE_DEPTH;
+        let (meshes, _) = connect::<usize>(2);
+        let threads: Vec<_> = meshes
+            .into_iter()
+            .map(|mesh| {
+                thread::spawn(move || {
+                    let other = 1 - u16::try_from(mesh.index).unwrap();
+                    for i in 0..COUNT {
+                        mesh.send(other, i);
+                    }
+                    mesh.announce();
+                    let next = Cell::new(0);
+                    let take = |from, i| {
+                        assert_eq!((from, i), (other, next.get()));
+                        next.set(i + 1);
+                    };
+                    // Both must receive everything and have nothing left to send.
+                    let done = || next.get() == COUNT && !mesh.is_congested();
+                    block_on(pump(&mesh, take, done));
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_full_queue_congests_and_clears() {
+        let (mut meshes, _) = connect::<usize>(2);
+        let (b, a) = (meshes.pop().unwrap(), meshes.pop().unwrap());
+        for i in 0..=QUEUE_DEPTH {
+            assert!(!a.is_congested());
+            a.send(1, i);
+        }
+        assert!(a.is_congested());
+        let mut received = 0;
+        while b.receive(|_, i| {
+            assert_eq!(i, received);
+            received += 1;
+        }) {}
+        a.flush();
+        assert!(!a.is_congested());
+        b.receive(|_, i| received = i + 1);
+        assert_eq!(received, QUEUE_DEPTH + 1);
+    }
+
+    #[test]
+    fn everyone_reaches_everyone() {
+        let (meshes, _) = connect::<u16>(5);
+        for mesh in &meshes {
+            for to in (0..5).filter(|to| usize::from(*to) != mesh.index) {
+                mesh.send(to, to);
+            }
+        }
+        for (index, mesh) in meshes.iter().enumerate() {
+            let mut from = Vec::new();
+            mesh.receive(|peer, to| {
+                assert_eq!(usize::from(to), index);
+                from.push(peer);
+            });
+            assert_eq!(from.len(), 4);
+        }
+    }
+}
