@@ -13,7 +13,7 @@ use std::time::Duration;
 use glommio::net::TcpStream;
 use glommio::timer::Timer;
 use smp_server::crypto::chain::BlockChain;
-use smp_server::crypto::pad::{pad_into, unpad};
+use smp_server::crypto::pad::{FILLER, LEN_SIZE, prefix, unpad};
 use smp_server::protocol::batch::decode_batch;
 use smp_server::protocol::encoding::DecodeError;
 use smp_server::protocol::transmission::Transmission;
@@ -318,13 +318,11 @@ impl Client {
     /// Sends `content` as one block, as it is. What is staged is sent before.
     pub async fn send_block(&mut self, content: &[u8]) -> Result<(), ClientError> {
         self.flush().await?;
-        let mut block = Box::new([0; BLOCK_SIZE]);
+        let mut block = Vec::with_capacity(BLOCK_SIZE);
         let chain = self.chains.as_mut().map(|c| &mut c.1);
-        seal(&mut block, chain, |to| {
-            to.get_mut(..content.len())?.copy_from_slice(content);
-            Some(content.len())
-        })?;
-        self.send_bytes(&block).await
+        seal(&mut block, chain, |out| out.extend_from_slice(content))?;
+        let block = block.first_chunk().ok_or(ClientError::TooLarge)?;
+        self.send_bytes(block).await
     }
 
     /// Sends the 16,384 bytes of a block inside TLS, neither padded nor encrypted.
@@ -395,28 +393,36 @@ pub(crate) async fn within<T>(
 
 /// Makes the next block from the outbox; false when nothing is staged.
 fn fill(
-    block: &mut [u8; BLOCK_SIZE],
+    block: &mut Vec<u8>,
     chain: Option<&mut BlockChain>,
     outbox: &mut Outbox,
 ) -> Result<bool, ClientError> {
     if outbox.is_empty() {
         return Ok(false);
     }
-    seal(block, chain, |content| outbox.pack(content))?;
+    seal(block, chain, |out| {
+        outbox.pack(out);
+    })?;
     Ok(true)
 }
 
-/// Pads and, with a chain, encrypts what `put` writes and returns the length of.
+/// Appends a block to the empty vector `block`: pads and, with a chain, encrypts the content that
+/// `put` appends.
 fn seal(
-    block: &mut [u8; BLOCK_SIZE],
+    block: &mut Vec<u8>,
     chain: Option<&mut BlockChain>,
-    put: impl FnOnce(&mut [u8]) -> Option<usize>,
+    put: impl FnOnce(&mut Vec<u8>),
 ) -> Result<(), ClientError> {
     let tag = if chain.is_some() { BLOCK_TAG_SIZE } else { 0 };
-    let padded = &mut block[tag..];
-    let len = put(&mut padded[2..]).ok_or(ClientError::TooLarge)?;
-    pad_into(len, padded).map_err(|_| ClientError::TooLarge)?;
+    let start = tag + LEN_SIZE;
+    block.resize(start, 0);
+    put(block);
+    let prefix =
+        prefix(block.len() - start, BLOCK_SIZE - tag).map_err(|_| ClientError::TooLarge)?;
+    block[tag..start].copy_from_slice(&prefix);
+    block.resize(BLOCK_SIZE, FILLER);
     if let Some(chain) = chain {
+        let block = block.first_chunk_mut().ok_or(ClientError::TooLarge)?;
         chain.seal_block(block)?;
     }
     Ok(())

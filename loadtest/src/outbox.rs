@@ -171,17 +171,15 @@ impl Outbox {
         self.staged.len() - self.from
     }
 
-    /// Packs as many staged transmissions as fit one block into the front of `content` and
-    /// returns the length; `None` when nothing is staged.
-    pub fn pack(&mut self, content: &mut [u8]) -> Option<usize> {
+    /// Appends the content of a block with as many staged transmissions as fit; nothing and false
+    /// when none is staged.
+    pub fn pack(&mut self, out: &mut Vec<u8>) -> bool {
         let (count, len) = measure(&self.staged[self.from..]);
         if count == 0 {
-            return None;
+            return false;
         }
-        let (head, rest) = content.split_first_mut()?;
-        *head = count;
-        rest.get_mut(..len)?
-            .copy_from_slice(&self.staged[self.from..self.from + len]);
+        out.push(count);
+        out.extend_from_slice(&self.staged[self.from..self.from + len]);
         self.from += len;
         if self.is_empty() {
             self.from = 0;
@@ -190,7 +188,7 @@ impl Outbox {
             }
             self.staged.clear();
         }
-        Some(1 + len)
+        true
     }
 
     /// Gives back all memory that an idle session does not need.
@@ -247,6 +245,11 @@ mod tests {
         Outbox::new(Version::CURRENT, &[1; 32], Some(server.public_key()))
     }
 
+    fn packed(outbox: &mut Outbox) -> Option<Vec<u8>> {
+        let mut content = Vec::new();
+        outbox.pack(&mut content).then_some(content)
+    }
+
     #[test]
     fn as_many_signed_subscriptions_per_block_as_the_reference() {
         let key = SigningKey::ed25519_from_seed([3; 32]).unwrap();
@@ -256,10 +259,9 @@ mod tests {
                 .send(&Command::Sub, &[9; 24], Auth::Sign(&key))
                 .unwrap();
         }
-        let mut content = [0; 16382];
         let mut counts = Vec::new();
-        while let Some(len) = outbox.pack(&mut content) {
-            counts.push(decode_batch(&content[..len]).unwrap().len());
+        while let Some(content) = packed(&mut outbox) {
+            counts.push(decode_batch(&content).unwrap().len());
         }
         assert_eq!(counts, [135, 135, 30]);
         assert!(outbox.is_empty());
@@ -271,11 +273,10 @@ mod tests {
         for _ in 0..256 {
             outbox.send(&Command::Ping, &[], Auth::None).unwrap();
         }
-        let mut content = [0; 16382];
-        let len = outbox.pack(&mut content).unwrap();
-        assert_eq!(decode_batch(&content[..len]).unwrap().len(), 255);
-        assert!(outbox.pack(&mut content).is_some());
-        assert!(outbox.pack(&mut content).is_none());
+        let content = packed(&mut outbox).unwrap();
+        assert_eq!(decode_batch(&content).unwrap().len(), 255);
+        assert!(packed(&mut outbox).is_some());
+        assert!(packed(&mut outbox).is_none());
     }
 
     #[test]
@@ -314,11 +315,10 @@ mod tests {
         for auth in auths {
             outbox.send(&Command::Sub, &[9; 24], auth).unwrap();
         }
-        let mut content = [0; 16382];
-        let len = outbox.pack(&mut content).unwrap();
+        let content = packed(&mut outbox).unwrap();
         let mut corr_ids = Vec::new();
         let mut session = X25519SecretKey::from_bytes([7; 32]);
-        for (bytes, key) in decode_batch(&content[..len]).unwrap().zip(keys) {
+        for (bytes, key) in decode_batch(&content).unwrap().zip(keys) {
             let t = Transmission::decode(bytes, Version::CURRENT).unwrap();
             let claim = Claim {
                 authorization: Authorization::from_bytes(t.authorization).unwrap(),

@@ -100,7 +100,12 @@ impl Server {
             let secret = key.agree(&hello.session_key.unwrap());
             BlockChain::init(session_id.as_bytes(), &secret).unwrap()
         });
-        while self.fault != Fault::Silent {
+        if self.fault == Fault::Silent {
+            // The connection stays open until the client leaves.
+            while let Ok(Some(())) = tls.read_block(|_| ()).await {}
+            return;
+        }
+        loop {
             let read = tls.read_block(|block| match &mut chains {
                 Some((_, to_server)) => to_server.open_block(block).map(<[u8]>::to_vec),
                 None => Ok(unpad(&block[..]).unwrap().to_vec()),
@@ -119,8 +124,6 @@ impl Server {
                 tls.write_block(&block).await.unwrap();
             }
         }
-        // Silent: the connection stays open until the client leaves.
-        while let Ok(Some(())) = tls.read_block(|_| ()).await {}
     }
 
     fn hello(&self, tls: &TlsStream, key: &X25519SecretKey) -> ServerHello<'_> {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use glommio::timer::Timer;
 use smp_server::crypto::smp_box::BoxKey;
 use smp_server::protocol::{Command, Response, Version};
