@@ -10,6 +10,8 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+/// Host of a configuration made for trying out, so that its address can be used at once.
+const TRIAL_HOST: &str = "localhost";
 /// Ports of a configuration made for trying out: below 1024 needs privileges.
 const TRIAL_PORTS: &str = "5223";
 
@@ -119,7 +121,10 @@ pub fn run(
     }
     let plan = prepare(options, directories)?;
     print_lines(&plan, console)?;
-    check_files(directories, plan.settings.web.https.as_ref())?;
+    check_credentials(directories)?;
+    if let Some(https) = &plan.settings.web.https {
+        check_https(https, console)?;
+    }
     Ok(relay(plan)?)
 }
 
@@ -129,6 +134,7 @@ fn initial_options(options: &StartOptions) -> InitOptions {
         yes: true,
         disable_web: true,
         ports: options.dir.is_some().then(|| TRIAL_PORTS.to_owned()),
+        fqdn: options.dir.is_some().then(|| TRIAL_HOST.to_owned()),
         ..InitOptions::default()
     }
 }
@@ -182,31 +188,35 @@ fn print_lines(plan: &StartPlan, console: &mut Console<'_>) -> Result<(), CliErr
 }
 
 /// Refuses to start without credentials, naming the files.
-fn check_files(directories: &Directories, https: Option<&Https>) -> Result<(), CliError> {
-    let smp = [
+fn check_credentials(directories: &Directories) -> Result<(), CliError> {
+    let files = [
         credentials::CA_CERTIFICATE,
         credentials::SERVER_CERTIFICATE,
         credentials::SERVER_KEY,
-    ];
-    let smp = smp.map(|name| directories.config.join(name));
-    if let Some(files) = missing(smp.iter().map(PathBuf::as_path)) {
-        let refusal = format!("----------\nError: no SMP credentials: {files}");
-        return Err(CliError::Refused(refusal));
-    }
-    let https = https
-        .into_iter()
-        .flat_map(|https| [&*https.cert, &*https.key]);
-    match missing(https) {
+    ]
+    .map(|name| directories.config.join(name));
+    match missing(files.iter().map(PathBuf::as_path)) {
         None => Ok(()),
         Some(files) => Err(CliError::Refused(format!(
-            "----------\n\
-             Error: no HTTPS credentials: {files}\n\
-             Server should serve static pages to show connection links in the browser.\n\
-             Use Let's Encrypt to generate: certbot certonly --standalone -d yourdomainname \
-             --key-type rsa --rsa-key-size 4096\n\
-             ----------"
+            "----------\nError: no SMP credentials: {files}"
         ))),
     }
+}
+
+/// Says which files the pages with TLS lack. Messages are served without them.
+fn check_https(https: &Https, console: &mut Console<'_>) -> Result<(), CliError> {
+    let Some(files) = missing([&*https.cert, &*https.key].into_iter()) else {
+        return Ok(());
+    };
+    console.line(&format!(
+        "----------\n\
+         Error: no HTTPS credentials: {files}\n\
+         Server should serve static pages to show connection links in the browser.\n\
+         Use Let's Encrypt to generate: certbot certonly --standalone -d yourdomainname \
+         --key-type rsa --rsa-key-size 4096\n\
+         ----------"
+    ))?;
+    Ok(())
 }
 
 fn missing<'a>(files: impl Iterator<Item = &'a Path>) -> Option<String> {

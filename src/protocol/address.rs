@@ -9,6 +9,9 @@ use thiserror::Error;
 /// Port of an address that names none.
 pub const DEFAULT_PORT: u16 = 5223;
 
+/// Longest host name and longest key hash: what a length byte can say.
+const MAX_FIELD_LEN: usize = 255;
+
 /// A text that is not a server address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("not a server address: expected smp://<fingerprint>[:<password>]@<host>[,<host>][:<port>]")]
@@ -45,14 +48,14 @@ impl FromStr for TransportHost {
             let plain = name
                 .bytes()
                 .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-            return if plain {
+            return if plain && text.len() <= MAX_FIELD_LEN {
                 Ok(Self::Onion(text.to_owned()))
             } else {
                 Err(AddressError)
             };
         }
         let forbidden = |c| matches!(c, ':' | '#' | ',' | ';' | '/' | ' ' | '\n' | '\r' | '\t');
-        if text.is_empty() || text.contains(forbidden) {
+        if text.is_empty() || text.len() > MAX_FIELD_LEN || text.contains(forbidden) {
             return Err(AddressError);
         }
         Ok(Self::Domain(text.to_owned()))
@@ -172,10 +175,18 @@ impl FromStr for AddressWithPassword {
             None => (identity, None),
         };
         let key_hash = base64url::decode(hash).ok_or(AddressError)?;
-        let (hosts, port) = split_port(location);
-        if !port.bytes().all(|b| b.is_ascii_digit()) {
+        if key_hash.len() > MAX_FIELD_LEN {
             return Err(AddressError);
         }
+        let (hosts, port) = split_port(location);
+        let port = match port {
+            None => String::new(),
+            Some(text) if text.bytes().all(|b| b.is_ascii_digit()) => {
+                let number: u16 = text.parse().map_err(|_| AddressError)?;
+                number.to_string()
+            }
+            Some(_) => return Err(AddressError),
+        };
         let hosts: Vec<_> = hosts.split(',').map(str::parse).collect::<Result<_, _>>()?;
         if hosts.len() > 255 {
             return Err(AddressError);
@@ -183,7 +194,7 @@ impl FromStr for AddressWithPassword {
         Ok(Self {
             server: ServerAddress {
                 hosts,
-                port: port.to_owned(),
+                port,
                 key_hash,
             },
             password,
@@ -191,15 +202,20 @@ impl FromStr for AddressWithPassword {
     }
 }
 
-/// Splits `hosts:port`; the colons of a bare IPv6 host as the only host are not a port separator.
-fn split_port(location: &str) -> (&str, &str) {
-    let last_host = location.rfind(',').map_or(0, |i| i + 1);
-    let tail = &location[last_host..];
-    match tail.rfind(':') {
-        Some(i) if tail[..i].ends_with(']') || !tail[..i].contains(':') => {
-            (&location[..last_host + i], &location[last_host + i + 1..])
+/// Splits `hosts:port`; the colons of a bare IPv6 host as the last host are no port separator.
+fn split_port(location: &str) -> (&str, Option<&str>) {
+    match location.rsplit_once(':') {
+        // The colon lies within the host before the last.
+        Some((_, port)) if port.contains(',') => (location, None),
+        Some((hosts, port)) => {
+            let last_host = hosts.rsplit(',').next().unwrap_or(hosts);
+            if last_host.ends_with(']') || !last_host.contains(':') {
+                (hosts, Some(port))
+            } else {
+                (location, None)
+            }
         }
-        _ => (location, ""),
+        None => (location, None),
     }
 }
 

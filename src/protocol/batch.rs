@@ -86,24 +86,24 @@ impl<'v> BatchBuilder<'v> {
         self.count == 0
     }
 
-    /// Bytes that a further transmission may have, without its length prefix.
-    pub fn room(&self) -> usize {
+    /// Most bytes that a further transmission may have, without its length prefix; `None` when
+    /// not even an empty one fits.
+    pub fn room(&self) -> Option<usize> {
         let used = self.out.len() - self.start - 1;
         if self.len() == MAX_BATCH_ITEMS {
-            0
+            None
         } else {
-            (MAX_BATCH_BYTES - used).saturating_sub(2)
+            (MAX_BATCH_BYTES - used).checked_sub(2)
         }
     }
 
     /// Adds what `put` appends when it fits the block, and says whether it did. What does not fit
     /// leaves the batch unchanged.
     pub fn push(&mut self, put: impl FnOnce(&mut Vec<u8>)) -> bool {
-        let room = self.room();
-        let at = self.out.len();
-        if self.len() == MAX_BATCH_ITEMS {
+        let Some(room) = self.room() else {
             return false;
-        }
+        };
+        let at = self.out.len();
         self.out.extend_from_slice(&[0, 0]);
         put(self.out);
         let len = self.out.len() - at - 2;

@@ -366,10 +366,8 @@ impl<'a> Command<'a> {
             b"SEND" => with(&|r| {
                 let notify = r.bool()?;
                 // Flags end at the first space; what follows the first flag is reserved.
-                if !r.rest().contains(&b' ') {
-                    return Err(DecodeError::Truncated);
-                }
                 r.word();
+                r.parameters()?;
                 Ok(Self::Send {
                     notify,
                     body: r.tail(),

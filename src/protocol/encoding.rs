@@ -143,16 +143,18 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Bytes up to the next space (consumed, not returned) or to the end.
+    /// Bytes up to the next space, which is left, or to the end.
     pub fn word(&mut self) -> &'a [u8] {
-        match self.rest.iter().position(|&b| b == b' ') {
-            Some(i) => {
-                let word = &self.rest[..i];
-                self.rest = &self.rest[i + 1..];
-                word
-            }
-            None => self.tail(),
-        }
+        let len = self.rest.iter().position(|&b| b == b' ');
+        let (word, rest) = self.rest.split_at(len.unwrap_or(self.rest.len()));
+        self.rest = rest;
+        word
+    }
+
+    /// Consumes the space between a word and its parameters, and returns the reader.
+    pub fn parameters(&mut self) -> Result<&mut Self, DecodeError> {
+        self.literal(b" ", "word")?;
+        Ok(self)
     }
 
     /// Succeeds when nothing is left.

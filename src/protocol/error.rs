@@ -238,22 +238,22 @@ impl ErrorType {
         Ok(match r.word() {
             b"BLOCK" => Self::Block,
             b"SESSION" => Self::Session,
-            b"CMD" => Self::Cmd(CommandError::decode(r)?),
-            b"PROXY" if depth > 0 => Self::Proxy(ProxyError::decode(r, depth - 1)?),
+            b"CMD" => Self::Cmd(CommandError::decode(r.parameters()?)?),
+            b"PROXY" if depth > 0 => Self::Proxy(ProxyError::decode(r.parameters()?, depth - 1)?),
             b"AUTH" => Self::Auth,
-            b"BLOCKED" => Self::Blocked(BlockingInfo::decode(r)?),
+            b"BLOCKED" => Self::Blocked(BlockingInfo::decode(r.parameters()?)?),
             b"SERVICE" => Self::Service,
             b"CRYPTO" => Self::Crypto,
             b"QUOTA" => Self::Quota,
-            b"STORE" => Self::Store(utf8_tail(r)?),
+            b"STORE" => Self::Store(utf8_tail(r.parameters()?)?),
             b"EXPIRED" => Self::Expired,
             b"NO_MSG" => Self::NoMsg,
             b"LARGE_MSG" => Self::LargeMsg,
             b"INTERNAL" => Self::Internal,
-            b"NAME" => Self::Name(match r.word() {
+            b"NAME" => Self::Name(match r.parameters()?.word() {
                 b"NO_RESOLVER" => NameError::NoResolver,
                 b"NOT_FOUND" => NameError::NotFound,
-                b"RESOLVER" => NameError::Resolver(utf8_tail(r)?),
+                b"RESOLVER" => NameError::Resolver(utf8_tail(r.parameters()?)?),
                 _ => return Err(DecodeError::Invalid("name error")),
             }),
             _ => return Err(DecodeError::Invalid("error")),
@@ -312,8 +312,10 @@ impl ProxyError {
 
     fn decode(r: &mut Reader<'_>, depth: u8) -> Result<Self, DecodeError> {
         Ok(match r.word() {
-            b"PROTOCOL" => Self::Protocol(Box::new(ErrorType::decode_nested(r, depth)?)),
-            b"BROKER" => Self::Broker(BrokerError::decode(r)?),
+            b"PROTOCOL" => {
+                Self::Protocol(Box::new(ErrorType::decode_nested(r.parameters()?, depth)?))
+            }
+            b"BROKER" => Self::Broker(BrokerError::decode(r.parameters()?)?),
             b"BASIC_AUTH" => Self::BasicAuth,
             b"NO_SESSION" => Self::NoSession,
             _ => return Err(DecodeError::Invalid("proxy error")),
@@ -348,9 +350,9 @@ impl BrokerError {
 
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(match r.word() {
-            b"RESPONSE" => Self::Response(r.bytes8()?.to_vec()),
-            b"UNEXPECTED" => Self::Unexpected(r.bytes8()?.to_vec()),
-            b"TRANSPORT" => Self::Transport(TransportError::decode(r)?),
+            b"RESPONSE" => Self::Response(r.parameters()?.bytes8()?.to_vec()),
+            b"UNEXPECTED" => Self::Unexpected(r.parameters()?.bytes8()?.to_vec()),
+            b"TRANSPORT" => Self::Transport(TransportError::decode(r.parameters()?)?),
             b"NETWORK" => Self::Network(NetworkError::decode(r)),
             b"TIMEOUT" => Self::Timeout,
             b"HOST" => Self::Host,
@@ -374,29 +376,26 @@ impl NetworkError {
 
     /// Bare is `None`; a detail of a later version that cannot be parsed means `FAILED`.
     fn decode(r: &mut Reader<'_>) -> Option<Self> {
-        if r.rest().is_empty() {
+        let detail = r.tail();
+        if detail.is_empty() {
             return None;
         }
-        let mut detail = r.clone();
-        let known = match detail.word() {
-            b"CONNECT" => detail.bytes8().ok().map(|t| Self::Connect(t.to_vec())),
-            b"TLS" => detail.bytes8().ok().map(|t| Self::Tls(t.to_vec())),
-            b"UNKNOWNCA" => Some(Self::UnknownCa),
-            b"FAILED" => Some(Self::Failed),
-            b"TIMEOUT" => Some(Self::Timeout),
-            b"SUBSCRIBE" => detail.bytes8().ok().map(|t| Self::Subscribe(t.to_vec())),
-            _ => None,
+        Some(Self::decode_detail(detail).unwrap_or(Self::Failed))
+    }
+
+    fn decode_detail(detail: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(detail);
+        let this = match r.parameters()?.word() {
+            b"CONNECT" => Self::Connect(r.parameters()?.bytes8()?.to_vec()),
+            b"TLS" => Self::Tls(r.parameters()?.bytes8()?.to_vec()),
+            b"UNKNOWNCA" => Self::UnknownCa,
+            b"FAILED" => Self::Failed,
+            b"TIMEOUT" => Self::Timeout,
+            b"SUBSCRIBE" => Self::Subscribe(r.parameters()?.bytes8()?.to_vec()),
+            _ => return Err(DecodeError::Invalid("network error")),
         };
-        match known {
-            Some(e) => {
-                *r = detail;
-                Some(e)
-            }
-            None => {
-                r.tail();
-                Some(Self::Failed)
-            }
-        }
+        r.finish()?;
+        Ok(this)
     }
 }
 
@@ -424,7 +423,7 @@ impl TransportError {
             b"LARGE_MSG" => Self::LargeMsg,
             b"SESSION" => Self::Session,
             b"NO_AUTH" => Self::NoAuth,
-            b"HANDSHAKE" => Self::Handshake(match r.word() {
+            b"HANDSHAKE" => Self::Handshake(match r.parameters()?.word() {
                 b"PARSE" => HandshakeError::Parse,
                 b"IDENTITY" => HandshakeError::Identity,
                 b"BAD_AUTH" => HandshakeError::BadAuth,

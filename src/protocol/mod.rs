@@ -18,6 +18,9 @@ pub mod response;
 pub mod transmission;
 pub mod version;
 
+#[cfg(test)]
+mod tests;
+
 pub use command::Command;
 pub use error::ErrorType;
 pub use response::Response;

@@ -206,14 +206,14 @@ impl<'a> Response<'a> {
         let this = match r.word() {
             b"OK" => Self::Ok,
             b"MSG" => Self::Msg {
-                msg_id: borrowed(r.bytes8()?),
+                msg_id: borrowed(r.parameters()?.bytes8()?),
                 boxed: borrowed(r.tail()),
             },
-            b"SOK" => Self::Sok(r.maybe(Reader::bytes8)?.map(borrowed)),
-            b"ERR" => Self::Err(ErrorType::decode(&mut r)?),
-            b"IDS" => Self::Ids(Box::new(QueueIds::decode(&mut r, version)?)),
+            b"SOK" => Self::Sok(r.parameters()?.maybe(Reader::bytes8)?.map(borrowed)),
+            b"ERR" => Self::Err(ErrorType::decode(r.parameters()?)?),
+            b"IDS" => Self::Ids(Box::new(QueueIds::decode(r.parameters()?, version)?)),
             b"LNK" => {
-                let sender_id = borrowed(r.bytes8()?);
+                let sender_id = borrowed(r.parameters()?.bytes8()?);
                 let data = LinkData::decode(&mut r)?;
                 Self::Lnk(Box::new(LinkAnswer {
                     sender_id,
@@ -221,29 +221,29 @@ impl<'a> Response<'a> {
                     user: borrowed(data.user),
                 }))
             }
-            b"SOKS" => Self::Soks(decode_counts(&mut r, version)?),
-            b"ENDS" => Self::Ends(decode_counts(&mut r, version)?),
+            b"SOKS" => Self::Soks(decode_counts(r.parameters()?, version)?),
+            b"ENDS" => Self::Ends(decode_counts(r.parameters()?, version)?),
             b"NID" => Self::Nid {
-                notifier_id: borrowed(r.bytes8()?),
+                notifier_id: borrowed(r.parameters()?.bytes8()?),
                 dh_key: r.dh_key()?,
             },
             b"NMSG" => Self::NMsg {
-                nonce: *r.array()?,
+                nonce: *r.parameters()?.array()?,
                 boxed: borrowed(r.bytes8()?),
             },
             b"PKEY" => Self::Pkey(Box::new(RelaySession {
-                session_id: borrowed(r.bytes8()?),
+                session_id: borrowed(r.parameters()?.bytes8()?),
                 versions: VersionRange::decode(&mut r)?,
                 key: CertChainKey::decode(&mut r)?,
             })),
-            b"PRES" => Self::Pres(borrowed(r.tail())),
-            b"RRES" => Self::Rres(borrowed(r.tail())),
+            b"PRES" => Self::Pres(borrowed(r.parameters()?.tail())),
+            b"RRES" => Self::Rres(borrowed(r.parameters()?.tail())),
             b"END" => Self::End,
             b"DELD" => Self::Deld,
             b"ALLS" => Self::Alls,
-            b"INFO" => Self::Info(borrowed(r.tail())),
+            b"INFO" => Self::Info(borrowed(r.parameters()?.tail())),
             b"PONG" => Self::Pong,
-            b"RNAME" => Self::Rname(borrowed(r.tail())),
+            b"RNAME" => Self::Rname(borrowed(r.parameters()?.tail())),
             _ => return Err(DecodeError::Invalid("response")),
         };
         r.finish()?;

@@ -54,13 +54,13 @@ pub struct RelayPlan {
 #[derive(Debug, Error)]
 pub enum RunError {
     /// Certificates or keys cannot be used.
-    #[error("{0}")]
+    #[error(transparent)]
     Credential(#[from] CredentialError),
     /// TLS cannot be configured.
     #[error("TLS configuration: {0}")]
     Tls(#[from] rustls::Error),
     /// A port cannot be listened on.
-    #[error("{0}")]
+    #[error(transparent)]
     Listen(#[from] ListenError),
     /// The secret of the state directory cannot be read or made.
     #[error("{}: {source}", file.display())]
