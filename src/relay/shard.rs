@@ -189,7 +189,7 @@ impl<S: Store> Shard<S> {
         self.verify_queue_command(call, slot, preverified)?;
         let done = match &call.request.command {
             C::Send { notify, body } => {
-                self.stamp_day(slot, call.now)?;
+                self.stamp_day(slot, call.now);
                 command::send::execute(self, call, slot, *notify, body)
             }
             C::Off => command::off::execute(self, slot),
@@ -198,7 +198,7 @@ impl<S: Store> Shard<S> {
                 if let QueueStatus::Blocked(info) = &self.store.queue(slot).status {
                     return Err(ErrorType::Blocked(info.clone()));
                 }
-                self.stamp_day(slot, call.now)?;
+                self.stamp_day(slot, call.now);
                 match wrapped {
                     C::Sub => command::sub::execute(self, call, slot),
                     C::Ack { msg_id } => command::ack::execute(self, call, slot, msg_id),
@@ -220,11 +220,11 @@ impl<S: Store> Shard<S> {
     }
 
     /// Stamps the day of use, at most once a day per queue (spec: server §2.7).
-    fn stamp_day(&mut self, slot: QueueSlot, now: Timestamp) -> Result<(), ErrorType> {
+    fn stamp_day(&mut self, slot: QueueSlot, now: Timestamp) {
         if self.store.queue(slot).updated_day != now.day() {
-            self.store.update(slot, QueueChange::Day(now.day()))?;
+            // A full disk must not keep recipients from draining their queues.
+            let _ = self.store.update(slot, QueueChange::Day(now.day()));
         }
-        Ok(())
     }
 
     /// Forgets a closed session.
