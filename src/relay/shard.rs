@@ -3,7 +3,6 @@
 use super::Timestamp;
 use super::agreement::AgreementCache;
 use super::command;
-use super::delivery;
 use super::effect::{Answer, Effect, PeerMessage};
 use super::partition::Partitioner;
 use super::pending::{PendingQueues, Undurable};
@@ -236,19 +235,23 @@ impl<S: Store> Shard<S> {
         self.pending.session_closed(session);
     }
 
-    /// Pushes again the message that a session dropped for want of room, when it still waits for
-    /// its acknowledgement.
-    pub fn redeliver(&mut self, session: SessionRef, recipient_id: &Id, effects: &mut Vec<Effect>) {
+    /// Pushes again the message that a session dropped for want of room. If that one is gone
+    /// meanwhile, acknowledged by another connection, the next takes its place.
+    pub fn redeliver(
+        &mut self,
+        now: Timestamp,
+        session: SessionRef,
+        recipient_id: &Id,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(Location::Queue(slot)) = self.store.find(IdKind::Recipient, recipient_id) else {
             return;
         };
-        let (Some((subscriber, Some(delivered))), Some(head)) =
-            (self.subscriptions.subscriber(slot), self.store.head(slot))
-        else {
-            return;
-        };
-        if subscriber == session && delivered.id == head.id {
-            let event = delivery::boxed(self.store.queue(slot), &head);
+        match self.subscriptions.subscriber(slot) {
+            Some((subscriber, Some(_))) if subscriber == session => {}
+            _ => return,
+        }
+        if let Some(event) = self.deliver_head(now, slot, session) {
             effects.push(Effect::Push {
                 session,
                 entity: *recipient_id,

@@ -109,7 +109,7 @@ impl Client {
         } else {
             Authorized::new(session_id, &sent)
         };
-        let mut sign = |signer| sign_authorized(signer, corr_id, &authorized, &mut Vec::new());
+        let sign = |signer| sign_authorized(signer, corr_id, &authorized, &mut Vec::new());
         let authorization = match key {
             None => Vec::new(),
             Some(Key::Signing(key)) => sign(Signer::Key(key)),

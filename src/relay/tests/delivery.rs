@@ -320,8 +320,8 @@ fn a_message_to_oneself_comes_before_its_answer() {
 /// Asks again for the message of a queue that found no room.
 fn redeliver(scene: &mut Scene, client: &Client) -> Vec<String> {
     let mut effects = Vec::new();
-    let recipient = scene.queue.recipient;
-    scene.world.shards[0].redeliver(client.session, &recipient, &mut effects);
+    let (now, recipient) = (scene.world.now, scene.queue.recipient);
+    scene.world.shards[0].redeliver(now, client.session, &recipient, &mut effects);
     scene.world.collect(0, effects);
     let pushes = scene.world.take_pushes(&scene.queue);
     pushes.into_iter().map(|(_, words)| words).collect()
@@ -341,4 +341,21 @@ fn a_message_that_found_no_room_is_pushed_again() {
     assert!(redeliver(&mut scene, &me).is_empty());
     scene.happens(Del);
     assert!(redeliver(&mut scene, &me).is_empty());
+}
+
+#[test]
+fn a_message_that_found_no_room_and_is_gone_makes_way_for_the_next() {
+    let me = two_clients().0;
+    // Another connection took the message: nothing is delivered any more.
+    let mut scene = Scene::new(D, 0);
+    assert!(redeliver(&mut scene, &me).is_empty());
+    assert_eq!(scene.world.listening(&scene.queue, me.session), I);
+    scene.send();
+    let pushed = scene.world.take_pushes(&scene.queue);
+    assert_eq!(pushed, [(me.session, "MSG 1".to_owned())]);
+    // Another message came before the session had room.
+    let mut scene = Scene::new(D, 0);
+    scene.send();
+    assert_eq!(redeliver(&mut scene, &me), ["MSG 1"]);
+    assert_eq!(scene.happens(Ack), "OK");
 }
