@@ -9,6 +9,9 @@ mod handshake;
 mod outbox;
 mod state;
 
+#[cfg(test)]
+mod tests;
+
 pub use handshake::{Established, Identity, RefusedHandshake, ServerHandshake, put_plain_block};
 pub use state::{Router, Session};
 
