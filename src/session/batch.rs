@@ -1,5 +1,6 @@
 //! The answers to one received block, complete only together.
 
+use super::outbox::weight;
 use crate::protocol::{ID_LEN, Response};
 use crate::store::Id;
 use smallvec::SmallVec;
@@ -12,6 +13,8 @@ pub type EchoId = SmallVec<[u8; ID_LEN]>;
 pub struct PendingBatch {
     slots: SmallVec<[Slot; 1]>,
     unanswered: usize,
+    /// What the answers and messages weigh.
+    bytes: usize,
     /// Messages to follow the answers.
     messages: Vec<(Id, Response<'static>)>,
 }
@@ -40,6 +43,7 @@ impl PendingBatch {
         Self {
             slots: SmallVec::with_capacity(items),
             unanswered: 0,
+            bytes: 0,
             messages: Vec::new(),
         }
     }
@@ -47,6 +51,7 @@ impl PendingBatch {
     /// Adds a command; `response` is known when it needs no shard.
     pub fn push(&mut self, corr_id: &[u8], entity_id: &[u8], response: Option<Response<'static>>) {
         self.unanswered += usize::from(response.is_none());
+        self.bytes += response.as_ref().map_or(0, weight);
         self.slots.push(Slot {
             corr_id: corr_id.into(),
             entity_id: entity_id.into(),
@@ -59,6 +64,7 @@ impl PendingBatch {
         if let Some(slot) = self.slots.get_mut(usize::from(index))
             && slot.response.is_none()
         {
+            self.bytes += weight(&response);
             slot.response = Some(response);
             self.unanswered -= 1;
         }
@@ -71,6 +77,7 @@ impl PendingBatch {
             .get(usize::from(index))
             .map(|slot| &slot.entity_id[..]);
         if let Some(entity) = entity.and_then(|id| Id::try_from(id).ok()) {
+            self.bytes += weight(&message);
             self.messages.push((entity, message));
         }
     }
@@ -88,6 +95,7 @@ impl PendingBatch {
             _ => false,
         };
         if self.slots.iter().any(confirms) {
+            self.bytes += weight(&event);
             self.messages.push((*entity, event));
             None
         } else {
@@ -98,6 +106,16 @@ impl PendingBatch {
     /// Whether every command is answered.
     pub fn is_complete(&self) -> bool {
         self.unanswered == 0
+    }
+
+    /// Commands without an answer.
+    pub fn unanswered(&self) -> usize {
+        self.unanswered
+    }
+
+    /// Bytes waiting, approximately.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The answers in order, then the messages.
