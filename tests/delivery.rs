@@ -392,8 +392,11 @@ fn a_subscriber_that_left_at_once_is_not_left_subscribed() {
                 queue.open(push.response)
             };
             expect_ok(queue.ack(&mut stays, &id).await);
+            // A notice of an earlier round makes the message come twice.
             while let Some(late) = stays.buffered_push() {
-                assert_eq!(late.response, Response::End);
+                if late.response != Response::End {
+                    assert_eq!(queue.open(late.response).0, id);
+                }
             }
             expect_ok(queue.ask(&mut stays, &Command::Sub).await);
         }
