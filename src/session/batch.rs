@@ -15,8 +15,8 @@ pub struct PendingBatch {
     unanswered: usize,
     /// What the answers and messages weigh.
     bytes: usize,
-    /// Messages to follow the answers.
-    messages: Vec<(Id, Response<'static>)>,
+    /// Messages to follow the answers, with the command each belongs to.
+    messages: Vec<(usize, Id, Response<'static>)>,
 }
 
 #[derive(Debug)]
@@ -72,13 +72,11 @@ impl PendingBatch {
 
     /// Adds a message that must follow the answer to command `index`.
     pub fn follow(&mut self, index: u8, message: Response<'static>) {
-        let entity = self
-            .slots
-            .get(usize::from(index))
-            .map(|slot| &slot.entity_id[..]);
+        let index = usize::from(index);
+        let entity = self.slots.get(index).map(|slot| &slot.entity_id[..]);
         if let Some(entity) = entity.and_then(|id| Id::try_from(id).ok()) {
             self.bytes += weight(&message);
-            self.messages.push((entity, message));
+            self.messages.push((index, entity, message));
         }
     }
 
@@ -94,12 +92,13 @@ impl PendingBatch {
             Some(Response::Ids(ids)) => ids.recipient_id[..] == entity[..],
             _ => false,
         };
-        if self.slots.iter().any(confirms) {
-            self.bytes += weight(&event);
-            self.messages.push((*entity, event));
-            None
-        } else {
-            Some(event)
+        match self.slots.iter().rposition(confirms) {
+            Some(index) => {
+                self.bytes += weight(&event);
+                self.messages.push((index, *entity, event));
+                None
+            }
+            None => Some(event),
         }
     }
 
@@ -118,8 +117,11 @@ impl PendingBatch {
         self.bytes
     }
 
-    /// The answers in order, then the messages.
-    pub fn into_outgoing(self) -> impl Iterator<Item = Outgoing> {
+    /// The answers in order, then the messages in the order of the commands: shards answer in any
+    /// order.
+    pub fn into_outgoing(mut self) -> impl Iterator<Item = Outgoing> {
+        // Stable, so that what happens to one queue stays in its order.
+        self.messages.sort_by_key(|(index, ..)| *index);
         let answers = self.slots.into_iter().filter_map(|slot| {
             let response = slot.response?;
             Some(Outgoing {
@@ -131,7 +133,7 @@ impl PendingBatch {
         let messages = self
             .messages
             .into_iter()
-            .map(|(entity, event)| Outgoing::push(&entity, event));
+            .map(|(_, entity, event)| Outgoing::push(&entity, event));
         answers.chain(messages)
     }
 }

@@ -1,0 +1,46 @@
+//! What the end-to-end tests share: real server processes, clients, and the wire by hand.
+// Every test file compiles this for itself and uses a part of it.
+#![allow(dead_code, unused_imports)]
+
+mod party;
+mod raw;
+mod server;
+pub mod wire;
+
+pub use party::{Key, Recipient, ask, expect_ok, full_body, send, sender_id_for, unknown_id};
+pub use raw::{Hello, RawSession};
+pub use server::{Server, Setup};
+
+use futures_lite::future::{Future, or};
+use glommio::LocalExecutorBuilder;
+use glommio::timer::Timer;
+use std::time::Duration;
+
+/// Longest time any scenario may take; reached only when something hangs.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// Runs a future on an executor of its own.
+pub fn run<T>(scenario: impl Future<Output = T>) -> T {
+    let executor = LocalExecutorBuilder::default()
+        .io_memory(64 << 10)
+        .make()
+        .unwrap();
+    executor.run(or(scenario, async {
+        Timer::new(PATIENCE).await;
+        panic!("the scenario hangs");
+    }))
+}
+
+/// Runs a scenario against a server with one shard, then against one with four in which every
+/// queue lives on another shard than the connection that creates it.
+pub fn every_placement(setup: &Setup, scenario: impl AsyncFn(&Server)) {
+    for (shards, placement) in [("1", "local"), ("4", "remote")] {
+        let server = setup
+            .clone()
+            .set("RELAY", "shards", shards)
+            .set("RELAY", "queue_placement", placement)
+            .start();
+        eprintln!("{shards} shards, placement {placement}");
+        run(scenario(&server));
+    }
+}
