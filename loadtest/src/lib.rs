@@ -27,6 +27,7 @@ mod handshake;
 pub mod ledger;
 pub mod outbox;
 mod owned;
+mod pinned;
 pub mod progress;
 pub mod queue;
 pub mod report;

@@ -10,8 +10,9 @@ use smp_server::protocol::address::{AddressWithPassword, TransportHost};
 use smp_server::transport::config::CLIENT_ALPN;
 use smp_server::transport::path::Fingerprint;
 use smp_server::transport::provider::provider;
-use smp_server::transport::verify::PinnedServer;
 use thiserror::Error;
+
+use crate::pinned::RememberingVerifier;
 
 /// Why an address cannot be used.
 #[derive(Debug, Error)]
@@ -144,7 +145,7 @@ fn client_config(
     let mut config = ClientConfig::builder_with_provider(provider(options.x448))
         .with_protocol_versions(versions)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(PinnedServer::new(identity)))
+        .with_custom_certificate_verifier(Arc::new(RememberingVerifier::new(identity)))
         .with_no_client_auth();
     if options.alpn {
         config.alpn_protocols = vec![CLIENT_ALPN.to_vec()];
