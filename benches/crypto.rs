@@ -74,7 +74,7 @@ fn authorization(c: &mut Criterion) {
     let command = [7; 60];
     let authorized = Authorized::new(&[3; 32], &command);
     let mut scratch = Vec::new();
-    let mut secrets = own.clone();
+    let mut secrets = own;
     let kinds = [
         (
             "Ed25519",

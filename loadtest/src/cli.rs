@@ -10,7 +10,7 @@ use smp_server::protocol::Version;
 use crate::client::Options;
 use crate::report::Report;
 use crate::scenario::{handshakes, idle, messages, queues, resubscribe, smoke};
-use crate::server_process::Probe;
+use crate::server_process::BothProbes;
 use crate::target::{Target, TlsOptions, TlsVersion};
 
 /// Load generator and verifier for SMP relays, speaking only the wire protocol.
@@ -32,7 +32,8 @@ pub enum Scenario {
     Smoke(smoke::Args),
     /// Send and receive messages, check that none is lost, repeated, reordered or changed
     Messages(messages::Args),
-    /// Hold connections open and see how much memory the server needs for them
+    /// Hold connections open and see how much memory the server needs for them: start the server
+    /// anew for it, memory that it freed earlier hides the growth
     Idle(idle::Args),
     /// Connect and close as fast as possible
     Handshakes(handshakes::Args),
@@ -158,9 +159,9 @@ impl Setup {
         self.executors.min(tasks).max(1)
     }
 
-    /// Starts to measure the server, when its process id is known.
-    pub fn probe(&self) -> Result<Option<Probe>> {
-        self.server_pid.map(Probe::start).transpose()
+    /// Starts to measure what this process and, if its id is known, the server use.
+    pub fn probe(&self) -> Result<BothProbes> {
+        BothProbes::start(self.server_pid)
     }
 
     /// Prints the report and appends it to the CSV file.

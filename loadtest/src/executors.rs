@@ -4,11 +4,12 @@
 //! looked at the world between two phases (memory of the server, start of a measurement).
 
 use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use glommio::timer::sleep;
@@ -22,7 +23,10 @@ const POLL_EVERY: Duration = Duration::from_millis(1);
 const IO_MEMORY: usize = 64 << 10;
 
 /// Busy tasks leave the sockets unattended no longer than this.
-const PREEMPT_AFTER: Duration = Duration::from_millis(1);
+const PREEMPT_AFTER: Duration = Duration::from_millis(2);
+/// How often every executor is woken from outside: glommio 0.9 may sleep through its timers when
+/// the thread was suspended for longer than the preemption time, until something else wakes it.
+const BEAT_EVERY: Duration = Duration::from_millis(20);
 
 /// What the threads of a run share.
 struct Team {
@@ -33,6 +37,38 @@ struct Team {
     finished: AtomicUsize,
     failed: AtomicBool,
     done: AtomicU64,
+    /// Of each executor, the waker of a task that does nothing, see [`BEAT_EVERY`].
+    beats: Vec<Mutex<Option<Waker>>>,
+}
+
+impl Team {
+    fn new(size: usize) -> Self {
+        Self {
+            size,
+            arrived: AtomicUsize::new(0),
+            released: AtomicUsize::new(0),
+            finished: AtomicUsize::new(0),
+            failed: AtomicBool::new(false),
+            done: AtomicU64::new(0),
+            beats: (0..size).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    fn beat(&self, index: usize) -> MutexGuard<'_, Option<Waker>> {
+        self.beats[index]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake_all(&self) {
+        for index in 0..self.size {
+            // Under the lock, so that the executor cannot end meanwhile.
+            let mut beat = self.beat(index);
+            if let Some(waker) = beat.take() {
+                waker.wake();
+            }
+        }
+    }
 }
 
 /// One executor's part in a run.
@@ -86,11 +122,12 @@ pub fn share(total: usize, parts: usize, index: usize) -> std::ops::Range<usize>
     at(index)..at(index + 1)
 }
 
-/// Counts a worker as finished even when it panics.
-struct Finish(Arc<Team>);
+/// Counts a worker as finished even when it panics, and takes it from the wakers.
+struct Finish(Arc<Team>, usize);
 
 impl Drop for Finish {
     fn drop(&mut self) {
+        self.0.beat(self.1).take();
         if std::thread::panicking() {
             self.0.failed.store(true, Ordering::Release);
         }
@@ -113,14 +150,7 @@ where
     F: Fn(Worker) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = Result<T>> + 'static,
 {
-    let team = Arc::new(Team {
-        size: count.max(1),
-        arrived: AtomicUsize::new(0),
-        released: AtomicUsize::new(0),
-        finished: AtomicUsize::new(0),
-        failed: AtomicBool::new(false),
-        done: AtomicU64::new(0),
-    });
+    let team = Arc::new(Team::new(count.max(1)));
     let mut threads = Vec::with_capacity(team.size);
     for index in 0..team.size {
         let (task, shared) = (task.clone(), Arc::clone(&team));
@@ -129,7 +159,13 @@ where
             .io_memory(IO_MEMORY)
             .preempt_timer(PREEMPT_AFTER)
             .spawn(move || async move {
-                let _finish = Finish(Arc::clone(&shared));
+                let _finish = Finish(Arc::clone(&shared), index);
+                let beating = Arc::clone(&shared);
+                // Dropped, and so never polled again, before its waker is taken away.
+                let _beat = glommio::spawn_local(poll_fn(move |cx| {
+                    *beating.beat(index) = Some(cx.waker().clone());
+                    Poll::<()>::Pending
+                }));
                 let worker = Worker {
                     index,
                     count: shared.size,
@@ -153,6 +189,7 @@ where
 
     let mut outcome = Ok(());
     let mut phase = 0;
+    let mut woken = Instant::now();
     while team.finished.load(Ordering::Acquire) < team.size {
         if team.arrived.load(Ordering::Acquire) == team.size * (phase + 1) {
             if let Err(e) = between(phase) {
@@ -161,6 +198,10 @@ where
             }
             phase += 1;
             team.released.store(phase, Ordering::Release);
+        }
+        if woken.elapsed() >= BEAT_EVERY {
+            woken = Instant::now();
+            team.wake_all();
         }
         progress.set(team.done.load(Ordering::Relaxed));
         std::thread::sleep(POLL_EVERY);
@@ -241,7 +282,6 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Mutex;
 
     #[test]
     fn shares_cover_everything_once() {

@@ -36,7 +36,7 @@ pub(crate) async fn run(
     if *hello.session_id != *session_id.as_bytes() {
         return Err(ClientError::Hello("session id is not that of TLS"));
     }
-    let server_key = check_key(&hello, stream, identity)?;
+    let offered_key = check_key(&hello, stream, identity)?;
     let version = options.version;
     if !hello.versions.contains(version) {
         return Err(ClientError::Version {
@@ -44,6 +44,8 @@ pub(crate) async fn run(
             offered: hello.versions,
         });
     }
+    // Older versions have neither authenticators nor block encryption to use it for.
+    let server_key = offered_key.filter(|_| version >= Version::AUTH_COMMANDS);
 
     let own_key = (options.block_encryption && version >= Version::AUTH_COMMANDS)
         .then(|| X25519SecretKey::generate(&mut rand::rng()));

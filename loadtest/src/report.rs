@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, bail};
 use hdrhistogram::Histogram;
 
-use crate::server_process::Usage;
+use crate::server_process::BothUsages;
 
 /// Longest latency told apart.
 const MAX_LATENCY_NS: u64 = 600_000_000_000;
@@ -123,20 +123,22 @@ impl Report {
         });
     }
 
-    /// Adds what the server used, in all and for each of `count` things called `what`; empty
-    /// values when it was not measured, so that a CSV file keeps its columns.
-    pub fn usage(&mut self, usage: Option<Usage>, count: u64, what: &str) {
+    /// Adds what both ends used, for the server also for each of `count` things called `what`;
+    /// empty values when it was not measured, so that a CSV file keeps its columns.
+    pub fn usage(&mut self, usage: Option<BothUsages>, count: u64, what: &str) {
         let per = format!("server CPU per {what}");
-        let Some(usage) = usage else {
-            self.value("server CPU", "", "s");
+        let cores = usage.map_or(f64::NAN, |u| u.own.cores());
+        self.measured("generator cores busy", cores, "");
+        let Some(usage) = usage.and_then(|u| u.server) else {
             self.value("server cores busy", "", "");
+            self.value("server CPU", "", "s");
             self.value(&per, "", "µs");
             self.value("server peak RSS", "", "MiB");
             return;
         };
         let cpu = usage.cpu.as_secs_f64();
+        self.measured("server cores busy", usage.cores(), "");
         self.measured("server CPU", cpu, "s");
-        self.measured("server cores busy", cpu / usage.elapsed.as_secs_f64(), "");
         self.measured(&per, cpu * 1e6 / count as f64, "µs");
         self.measured(
             "server peak RSS",
@@ -293,7 +295,7 @@ mod tests {
         report().append_csv(&path, "loadtest x").unwrap();
         report().append_csv(&path, "loadtest, y").unwrap();
         let mut reader = csv::Reader::from_path(&path).unwrap();
-        assert_eq!(reader.headers().unwrap().len(), 14);
+        assert_eq!(reader.headers().unwrap().len(), 15);
         let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
         assert_eq!(rows.len(), 2);
         assert_eq!(&rows[1][2], "loadtest, y");

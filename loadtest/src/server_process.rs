@@ -1,4 +1,4 @@
-//! What the server under test uses, read from `/proc` when it runs on this machine.
+//! What the server under test and this process use, read from `/proc`.
 
 use std::fs;
 use std::sync::Arc;
@@ -51,6 +51,13 @@ pub struct Usage {
     pub elapsed: Duration,
     /// Most resident memory seen, in bytes.
     pub peak_resident: u64,
+}
+
+impl Usage {
+    /// How many cores were busy on average.
+    pub fn cores(&self) -> f64 {
+        self.cpu.as_secs_f64() / self.elapsed.as_secs_f64()
+    }
 }
 
 /// A running measurement.
@@ -115,6 +122,39 @@ impl Probe {
 impl Drop for Probe {
     fn drop(&mut self) {
         self.end_sampling();
+    }
+}
+
+/// What both ends used during a measurement.
+#[derive(Debug, Clone, Copy)]
+pub struct BothUsages {
+    /// The server, when its process is known.
+    pub server: Option<Usage>,
+    /// This process: near the number of its executors it is the bottleneck.
+    pub own: Usage,
+}
+
+/// A running measurement of both ends.
+pub struct BothProbes {
+    server: Option<Probe>,
+    own: Probe,
+}
+
+impl BothProbes {
+    /// Starts measuring this process and, when given, the server's.
+    pub fn start(server: Option<u32>) -> Result<Self> {
+        Ok(Self {
+            server: server.map(Probe::start).transpose()?,
+            own: Probe::start(std::process::id())?,
+        })
+    }
+
+    /// Ends the measurement.
+    pub fn finish(self) -> Result<BothUsages> {
+        Ok(BothUsages {
+            server: self.server.map(Probe::finish).transpose()?,
+            own: self.own.finish()?,
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 //! Every key has exactly one encoding on the wire, a fixed prefix followed by the raw key, so
 //! decoding is a comparison of the prefix and of the length.
 
+use aws_lc_rs::agreement;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use rand::{CryptoRng, RngCore};
 use thiserror::Error;
@@ -121,8 +122,13 @@ impl X25519PublicKey {
 }
 
 /// An X25519 private key, zeroized when dropped.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct X25519SecretKey([u8; KEY_25519_LEN]);
+///
+/// Holds the prepared form of the library, which knows the public half: making it costs a
+/// multiplication, so that it pays from the second use on.
+pub struct X25519SecretKey {
+    raw: Zeroizing<[u8; KEY_25519_LEN]>,
+    prepared: Option<agreement::PrivateKey>,
+}
 
 /// The raw 32-byte result of an X25519 agreement, zeroized when dropped.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -131,36 +137,42 @@ pub struct SharedSecret(pub [u8; KEY_25519_LEN]);
 impl X25519SecretKey {
     /// A fresh key.
     pub fn generate<R: RngCore + CryptoRng>(rng: &mut R) -> Self {
-        let mut k = [0; KEY_25519_LEN];
-        rng.fill_bytes(&mut k);
-        Self(k)
+        let mut raw = Zeroizing::new([0; KEY_25519_LEN]);
+        rng.fill_bytes(&mut raw[..]);
+        Self::prepare(raw)
     }
 
     /// Wraps 32 raw private bytes.
     pub fn from_bytes(raw: [u8; KEY_25519_LEN]) -> Self {
-        Self(raw)
+        Self::prepare(Zeroizing::new(raw))
+    }
+
+    fn prepare(raw: Zeroizing<[u8; KEY_25519_LEN]>) -> Self {
+        // Every 32 bytes are a private key; the library could only run out of memory.
+        let prepared = agreement::PrivateKey::from_private_key(&agreement::X25519, &raw[..]).ok();
+        Self { raw, prepared }
     }
 
     /// Decodes a PKCS#8 private key of 48 bytes.
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
         strip(der, &PKCS8_X25519)
-            .map(Self)
+            .map(Self::from_bytes)
             .ok_or(KeyError::Unsupported)
     }
 
     /// The PKCS#8 form, 48 bytes.
     pub fn to_pkcs8(&self) -> Zeroizing<Vec<u8>> {
-        Zeroizing::new([&PKCS8_X25519[..], &self.0].concat())
+        Zeroizing::new([&PKCS8_X25519[..], &self.raw[..]].concat())
     }
 
     /// The public half.
     pub fn public_key(&self) -> X25519PublicKey {
-        let key = aws_lc_rs::agreement::PrivateKey::from_private_key(
-            &aws_lc_rs::agreement::X25519,
-            &self.0,
-        );
         let mut raw = [0; KEY_25519_LEN];
-        if let Ok(public) = key.map_err(Into::into).and_then(|k| k.compute_public_key()) {
+        let public = self
+            .prepared
+            .as_ref()
+            .and_then(|key| key.compute_public_key().ok());
+        if let Some(public) = public {
             raw.copy_from_slice(public.as_ref());
         }
         X25519PublicKey(raw)
@@ -169,11 +181,11 @@ impl X25519SecretKey {
     /// Agrees on a secret with `peer` (RFC 7748). A peer key of low order gives the all-zero
     /// secret, as in the reference: it is not an error on the wire.
     pub fn agree(&self, peer: &X25519PublicKey) -> SharedSecret {
-        use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
         let mut secret = SharedSecret([0; KEY_25519_LEN]);
-        if let Ok(own) = PrivateKey::from_private_key(&X25519, &self.0) {
+        if let Some(own) = &self.prepared {
+            let peer = agreement::UnparsedPublicKey::new(&agreement::X25519, peer.0);
             // An error means an all-zero result, which the zeroed secret already is.
-            let _ = agree(&own, UnparsedPublicKey::new(&X25519, peer.0), (), |s| {
+            let _ = agreement::agree(own, peer, (), |s| {
                 secret.0.copy_from_slice(s);
                 Ok(())
             });

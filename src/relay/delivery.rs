@@ -12,7 +12,7 @@ use crate::protocol::response::BOXED_MESSAGE_LEN;
 use crate::store::{MessageKind, QueueRecord, QueueSlot, Store, StoredMessage};
 
 /// A message boxed for the recipient; the same bytes each time (spec: protocol §12).
-pub(super) fn boxed(record: &QueueRecord, message: &StoredMessage<'_>) -> Response<'static> {
+fn boxed(record: &QueueRecord, message: &StoredMessage<'_>) -> Response<'static> {
     let key = BoxKey::from(&record.rcv_dh_secret);
     let seconds = Timestamp {
         nanos: message.time_ns,

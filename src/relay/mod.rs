@@ -16,6 +16,9 @@ mod shard;
 mod subscription;
 mod verify;
 
+#[cfg(test)]
+mod tests;
+
 pub use effect::{Answer, Effect, PeerMessage};
 pub use partition::{PARTITIONS, Partition, Partitioner};
 pub use request::{Refusal, Request};

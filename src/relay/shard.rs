@@ -3,7 +3,6 @@
 use super::Timestamp;
 use super::agreement::AgreementCache;
 use super::command;
-use super::delivery;
 use super::effect::{Answer, Effect, PeerMessage};
 use super::partition::Partitioner;
 use super::pending::{PendingQueues, Undurable};
@@ -189,7 +188,7 @@ impl<S: Store> Shard<S> {
         self.verify_queue_command(call, slot, preverified)?;
         let done = match &call.request.command {
             C::Send { notify, body } => {
-                self.stamp_day(slot, call.now)?;
+                self.stamp_day(slot, call.now);
                 command::send::execute(self, call, slot, *notify, body)
             }
             C::Off => command::off::execute(self, slot),
@@ -198,7 +197,7 @@ impl<S: Store> Shard<S> {
                 if let QueueStatus::Blocked(info) = &self.store.queue(slot).status {
                     return Err(ErrorType::Blocked(info.clone()));
                 }
-                self.stamp_day(slot, call.now)?;
+                self.stamp_day(slot, call.now);
                 match wrapped {
                     C::Sub => command::sub::execute(self, call, slot),
                     C::Ack { msg_id } => command::ack::execute(self, call, slot, msg_id),
@@ -220,11 +219,11 @@ impl<S: Store> Shard<S> {
     }
 
     /// Stamps the day of use, at most once a day per queue (spec: server §2.7).
-    fn stamp_day(&mut self, slot: QueueSlot, now: Timestamp) -> Result<(), ErrorType> {
+    fn stamp_day(&mut self, slot: QueueSlot, now: Timestamp) {
         if self.store.queue(slot).updated_day != now.day() {
-            self.store.update(slot, QueueChange::Day(now.day()))?;
+            // A full disk must not keep recipients from draining their queues.
+            let _ = self.store.update(slot, QueueChange::Day(now.day()));
         }
-        Ok(())
     }
 
     /// Forgets a closed session.
@@ -236,19 +235,23 @@ impl<S: Store> Shard<S> {
         self.pending.session_closed(session);
     }
 
-    /// Pushes again the message that a session dropped for want of room, when it still waits for
-    /// its acknowledgement.
-    pub fn redeliver(&mut self, session: SessionRef, recipient_id: &Id, effects: &mut Vec<Effect>) {
+    /// Pushes again the message that a session dropped for want of room. If that one is gone
+    /// meanwhile, acknowledged by another connection, the next takes its place.
+    pub fn redeliver(
+        &mut self,
+        now: Timestamp,
+        session: SessionRef,
+        recipient_id: &Id,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(Location::Queue(slot)) = self.store.find(IdKind::Recipient, recipient_id) else {
             return;
         };
-        let (Some((subscriber, Some(delivered))), Some(head)) =
-            (self.subscriptions.subscriber(slot), self.store.head(slot))
-        else {
-            return;
-        };
-        if subscriber == session && delivered.id == head.id {
-            let event = delivery::boxed(self.store.queue(slot), &head);
+        match self.subscriptions.subscriber(slot) {
+            Some((subscriber, Some(_))) if subscriber == session => {}
+            _ => return,
+        }
+        if let Some(event) = self.deliver_head(now, slot, session) {
             effects.push(Effect::Push {
                 session,
                 entity: *recipient_id,

@@ -281,9 +281,12 @@ impl Core {
     pub fn redeliver(&self, session: SessionRef, recipient_id: Id, router: &mut CoreRouter<'_>) {
         let shard = self.partitioner.shard_of(&recipient_id);
         if shard == self.index {
-            self.shard
-                .borrow_mut()
-                .redeliver(session, &recipient_id, &mut router.effects);
+            self.shard.borrow_mut().redeliver(
+                router.now,
+                session,
+                &recipient_id,
+                &mut router.effects,
+            );
         } else {
             self.mesh
                 .send(shard, CoreMessage::Redeliver(session, recipient_id));
@@ -386,7 +389,7 @@ impl CoreRouter<'_> {
             CoreMessage::Redeliver(session, id) => {
                 core.shard
                     .borrow_mut()
-                    .redeliver(session, &id, &mut self.effects);
+                    .redeliver(self.now, session, &id, &mut self.effects);
             }
         }
     }

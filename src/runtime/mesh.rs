@@ -181,7 +181,9 @@ impl<M> Mesh<M> {
                 take(from, message);
             }
             more |= taken == RECEIVE_BURST;
-            if taken > 0
+            // Whether or not anything was taken: the sender may have found the queue full just
+            // before it was emptied, and have noted so just after.
+            if peer.inbound.starved.load(Ordering::SeqCst)
                 && peer.inbound.starved.swap(false, Ordering::SeqCst)
                 && let Some(node) = self.nodes.get(usize::from(from))
             {

@@ -39,6 +39,10 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 /// How often a draining executor looks whether the others have drained.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 
+/// How often every executor is woken from outside: glommio 0.9 was seen to sleep on although a
+/// timer or socket was ready, after its thread had been suspended, until something else woke it.
+const HEARTBEAT: Duration = Duration::from_millis(50);
+
 /// What to run.
 #[derive(Debug)]
 pub struct RelayPlan {
@@ -54,13 +58,13 @@ pub struct RelayPlan {
 #[derive(Debug, Error)]
 pub enum RunError {
     /// Certificates or keys cannot be used.
-    #[error("{0}")]
+    #[error(transparent)]
     Credential(#[from] CredentialError),
     /// TLS cannot be configured.
     #[error("TLS configuration: {0}")]
     Tls(#[from] rustls::Error),
     /// A port cannot be listened on.
-    #[error("{0}")]
+    #[error(transparent)]
     Listen(#[from] ListenError),
     /// The secret of the state directory cannot be read or made.
     #[error("{}: {source}", file.display())]
@@ -219,11 +223,15 @@ impl Relay {
                 alarm.wake_all();
             }
         });
-        for _ in 0..self.shards {
-            match self.reports.recv() {
-                Ok(Report::Stopped) if self.shutdown.is_requested() => {}
+        let mut running = self.shards;
+        while running > 0 {
+            match self.reports.recv_timeout(HEARTBEAT) {
+                Ok(Report::Stopped) if self.shutdown.is_requested() => running -= 1,
                 Ok(Report::Failed(error)) => return Err(error),
-                Ok(_) | Err(_) => return Err(RunError::ShardFailed),
+                Err(mpsc::RecvTimeoutError::Timeout) => self.alarm.wake_all(),
+                Ok(_) | Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    return Err(RunError::ShardFailed);
+                }
             }
         }
         tracing::info!("Server stopped");

@@ -1,5 +1,6 @@
 //! The answers to one received block, complete only together.
 
+use super::outbox::weight;
 use crate::protocol::{ID_LEN, Response};
 use crate::store::Id;
 use smallvec::SmallVec;
@@ -12,6 +13,8 @@ pub type EchoId = SmallVec<[u8; ID_LEN]>;
 pub struct PendingBatch {
     slots: SmallVec<[Slot; 1]>,
     unanswered: usize,
+    /// What the answers and messages weigh.
+    bytes: usize,
     /// Messages to follow the answers, with the command each belongs to.
     messages: Vec<(usize, Id, Response<'static>)>,
 }
@@ -40,6 +43,7 @@ impl PendingBatch {
         Self {
             slots: SmallVec::with_capacity(items),
             unanswered: 0,
+            bytes: 0,
             messages: Vec::new(),
         }
     }
@@ -47,6 +51,7 @@ impl PendingBatch {
     /// Adds a command; `response` is known when it needs no shard.
     pub fn push(&mut self, corr_id: &[u8], entity_id: &[u8], response: Option<Response<'static>>) {
         self.unanswered += usize::from(response.is_none());
+        self.bytes += response.as_ref().map_or(0, weight);
         self.slots.push(Slot {
             corr_id: corr_id.into(),
             entity_id: entity_id.into(),
@@ -59,6 +64,7 @@ impl PendingBatch {
         if let Some(slot) = self.slots.get_mut(usize::from(index))
             && slot.response.is_none()
         {
+            self.bytes += weight(&response);
             slot.response = Some(response);
             self.unanswered -= 1;
         }
@@ -69,6 +75,7 @@ impl PendingBatch {
         let index = usize::from(index);
         let entity = self.slots.get(index).map(|slot| &slot.entity_id[..]);
         if let Some(entity) = entity.and_then(|id| Id::try_from(id).ok()) {
+            self.bytes += weight(&message);
             self.messages.push((index, entity, message));
         }
     }
@@ -87,6 +94,7 @@ impl PendingBatch {
         };
         match self.slots.iter().rposition(confirms) {
             Some(index) => {
+                self.bytes += weight(&event);
                 self.messages.push((index, *entity, event));
                 None
             }
@@ -97,6 +105,16 @@ impl PendingBatch {
     /// Whether every command is answered.
     pub fn is_complete(&self) -> bool {
         self.unanswered == 0
+    }
+
+    /// Commands without an answer.
+    pub fn unanswered(&self) -> usize {
+        self.unanswered
+    }
+
+    /// Bytes waiting, approximately.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The answers in order, then the messages in the order of the commands: shards answer in any

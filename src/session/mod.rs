@@ -9,11 +9,17 @@ mod handshake;
 mod outbox;
 mod state;
 
+#[cfg(test)]
+mod tests;
+
 pub use handshake::{Established, Identity, RefusedHandshake, ServerHandshake, put_plain_block};
 pub use state::{Router, Session};
 
 /// Blocks of commands a connection may have in flight; beyond, its socket is not read.
 pub const MAX_BATCHES_IN_FLIGHT: usize = 16;
+/// Commands a connection may have in flight; beyond, its socket is not read. Any of them may be
+/// answered with a whole message.
+pub const MAX_COMMANDS_IN_FLIGHT: usize = 256;
 /// Bytes waiting for a slow reader beyond which its socket is not read.
 pub const OUTBOX_HIGH_WATER: usize = 512 << 10;
 /// Bytes waiting for a slow reader beyond which pushed messages stay in their queues.

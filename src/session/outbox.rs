@@ -16,7 +16,8 @@ pub struct Outbox {
 /// What an item weighs apart from long contents.
 const ITEM_BYTES: usize = 128;
 
-fn weight(response: &Response<'_>) -> usize {
+/// Bytes a response holds, approximately.
+pub(super) fn weight(response: &Response<'_>) -> usize {
     ITEM_BYTES
         + match response {
             Response::Msg { boxed, .. } => boxed.len(),

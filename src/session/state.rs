@@ -2,7 +2,10 @@
 
 use super::batch::{Outgoing, PendingBatch};
 use super::outbox::Outbox;
-use super::{MAX_BATCHES_IN_FLIGHT, OUTBOX_HIGH_WATER, OUTBOX_LOW_WATER, OUTBOX_PUSH_LIMIT};
+use super::{
+    MAX_BATCHES_IN_FLIGHT, MAX_COMMANDS_IN_FLIGHT, OUTBOX_HIGH_WATER, OUTBOX_LOW_WATER,
+    OUTBOX_PUSH_LIMIT,
+};
 use crate::crypto::chain::{BlockChain, ChainError};
 use crate::crypto::pad;
 use crate::protocol::batch::decode_batch;
@@ -183,7 +186,7 @@ impl Session {
     /// A message for a reader that is too slow is not kept: its queue has it, and is asked again
     /// once there is room (see [`take_deferred`](Self::take_deferred)).
     pub fn push(&mut self, entity: Id, event: Response<'static>) {
-        if matches!(event, Response::Msg { .. }) && self.outbox.bytes() >= OUTBOX_PUSH_LIMIT {
+        if matches!(event, Response::Msg { .. }) && self.waiting_bytes() >= OUTBOX_PUSH_LIMIT {
             self.deferred.push_back(entity);
             return;
         }
@@ -199,7 +202,7 @@ impl Session {
 
     /// A queue whose message was not taken, once there is room for it again.
     pub fn take_deferred(&mut self) -> Option<Id> {
-        if self.outbox.bytes() > OUTBOX_LOW_WATER {
+        if self.waiting_bytes() > OUTBOX_LOW_WATER {
             return None;
         }
         self.deferred.pop_front()
@@ -207,7 +210,16 @@ impl Session {
 
     /// Whether a further block should be read.
     pub fn wants_input(&self) -> bool {
-        self.in_flight.len() < MAX_BATCHES_IN_FLIGHT && self.outbox.bytes() < OUTBOX_HIGH_WATER
+        let unanswered: usize = self.in_flight.iter().map(PendingBatch::unanswered).sum();
+        self.in_flight.len() < MAX_BATCHES_IN_FLIGHT
+            && unanswered < MAX_COMMANDS_IN_FLIGHT
+            && self.waiting_bytes() < OUTBOX_HIGH_WATER
+    }
+
+    /// Bytes that wait to be sent or for earlier answers, approximately.
+    fn waiting_bytes(&self) -> usize {
+        let in_flight = self.in_flight.iter().map(PendingBatch::bytes);
+        self.outbox.bytes() + in_flight.sum::<usize>()
     }
 
     /// Whether there is something to send.

@@ -21,6 +21,8 @@ pub(super) struct Engine {
     pub(super) sni: bool,
     /// The peer sent close_notify.
     pub(super) peer_closed: bool,
+    /// An error was reported, and its alert made: `rustls` must not see the bad record again.
+    failed: bool,
 }
 
 /// Boxed because only its owner moves.
@@ -78,6 +80,7 @@ impl Engine {
             session_id: SessionId::default(),
             sni: false,
             peer_closed: false,
+            failed: false,
         }
     }
 
@@ -128,6 +131,9 @@ impl Engine {
         output: &mut Output,
         request: Request<'_>,
     ) -> Result<(), TlsError> {
+        if self.failed {
+            return Err(TlsError::Closed);
+        }
         loop {
             let step = self.step(carry, plain, output, request);
             carry.drain(..carry.len().min(step.discard));
@@ -146,6 +152,7 @@ impl Engine {
 
     /// After an error: moves the alert that announces it into `output`.
     fn collect_alert(&mut self, input: &mut [u8], plain: &mut Vec<u8>, output: &mut Output) {
+        self.failed = true;
         // Stepping without something to write would process the bad record again.
         while self.common().wants_write() {
             match self.step(input, plain, output, Request::Receive).progress {

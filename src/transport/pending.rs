@@ -15,6 +15,12 @@ impl Pending {
         self.bytes.len().saturating_sub(self.start)
     }
 
+    /// Bytes of memory held.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -153,9 +153,7 @@ impl TlsStream {
         cx: &mut Context<'_>,
         f: impl FnOnce(&mut [u8; BLOCK_SIZE]) -> R,
     ) -> Poll<Result<Option<R>, TlsError>> {
-        if let Poll::Ready(Err(error)) = self.poll_flush(cx) {
-            return Poll::Ready(Err(error));
-        }
+        self.flush_beside(cx)?;
         if let Some(block) = self.plain.block() {
             let result = f(block);
             self.plain.consume(BLOCK_SIZE);
@@ -201,9 +199,7 @@ impl TlsStream {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<Result<usize, TlsError>> {
-        if let Poll::Ready(Err(error)) = self.poll_flush(cx) {
-            return Poll::Ready(Err(error));
-        }
+        self.flush_beside(cx)?;
         if self.plain.is_empty() && self.end.is_none() {
             ready!(Scratch::with(|scratch| {
                 let polled = self.poll_fill(cx, scratch);
@@ -315,15 +311,23 @@ impl TlsStream {
             self.close_sent = true;
             Scratch::with(|scratch| {
                 let Scratch { plain, output, .. } = scratch;
-                let sent = self
+                match self
                     .engine
-                    .send(&mut self.carry, plain, output, Request::Close);
-                sent.and_then(|()| self.transmit(cx, output))
+                    .send(&mut self.carry, plain, output, Request::Close)
+                {
+                    Ok(()) => self.transmit(cx, output),
+                    // An alert has said so already.
+                    Err(TlsError::Closed) => Ok(()),
+                    Err(error) => Err(error),
+                }
             })?;
         }
         ready!(self.poll_flush(cx))?;
-        ready!(Pin::new(&mut self.tcp).poll_close(cx))?;
-        Poll::Ready(Ok(()))
+        match ready!(Pin::new(&mut self.tcp).poll_close(cx)) {
+            // The peer was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
+            result => Poll::Ready(result.map_err(TlsError::from)),
+        }
     }
 
     /// [`Self::poll_close`] as a future.
@@ -378,6 +382,19 @@ impl TlsStream {
                 ready!(polled);
             }
         })
+    }
+
+    /// Sends what the socket takes on the way to something else.
+    fn flush_beside(&mut self, cx: &mut Context<'_>) -> Result<(), TlsError> {
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
+        if self.poll_flush(cx)?.is_ready() {
+            // This task may have been told before that writing is pending, and the socket will
+            // not wake it for that any more.
+            cx.waker().wake_by_ref();
+        }
+        Ok(())
     }
 
     fn encrypt(&mut self, bytes: &[u8], output: &mut Output) -> Result<(), TlsError> {
@@ -505,3 +522,6 @@ fn missing(carry: &[u8]) -> usize {
     };
     record.saturating_sub(carry.len()).max(MIN_READ)
 }
+
+#[cfg(test)]
+mod tests;

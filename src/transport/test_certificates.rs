@@ -32,7 +32,7 @@ pub(super) struct Template {
     pub(super) ca: Option<bool>,
     /// Contents of the keyUsage bit string.
     pub(super) key_usage: Option<&'static [u8]>,
-    extensions: bool,
+    pub(super) extensions: bool,
 }
 
 impl Template {

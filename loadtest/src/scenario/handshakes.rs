@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::executors;
 use crate::progress::Progress;
 use crate::report::{Latency, Report};
-use crate::server_process::Probe;
+use crate::server_process::BothProbes;
 
 /// Options of the scenario.
 #[derive(clap::Args, Clone, Copy)]
@@ -84,12 +84,12 @@ pub fn run(setup: &Setup, args: &Args) -> Result<()> {
             }
         },
         |_| {
-            probe = setup.probe()?;
+            probe = Some(setup.probe()?);
             started = Instant::now();
             Ok(())
         },
     )?;
-    let usage = probe.map(Probe::finish).transpose()?;
+    let usage = probe.map(BothProbes::finish).transpose()?;
 
     let mut latency = Latency::default();
     tallies.iter().for_each(|t| latency.merge(&t.latency));

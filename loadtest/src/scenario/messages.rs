@@ -20,7 +20,7 @@ use crate::executors;
 use crate::progress::Progress;
 use crate::queue::{KeyPool, SenderAuth};
 use crate::report::Report;
-use crate::server_process::Probe;
+use crate::server_process::BothProbes;
 
 /// Options of the scenario.
 #[derive(clap::Args, Clone, Copy)]
@@ -115,10 +115,10 @@ pub fn run(setup: &Setup, args: &Args) -> Result<()> {
         },
         |phase| {
             if phase == 0 {
-                probe = setup.probe()?;
+                probe = Some(setup.probe()?);
                 started = Instant::now();
             } else {
-                usage = probe.take().map(Probe::finish).transpose()?;
+                usage = probe.take().map(BothProbes::finish).transpose()?;
             }
             Ok(())
         },

@@ -18,7 +18,7 @@ use crate::outbox::CorrId;
 use crate::progress::Progress;
 use crate::queue::KeyPool;
 use crate::report::{Latency, Report};
-use crate::server_process::Probe;
+use crate::server_process::BothProbes;
 
 /// Options of the scenario.
 #[derive(clap::Args, Clone, Copy)]
@@ -93,12 +93,12 @@ pub fn run(setup: &Setup, args: &Args) -> Result<()> {
             }
         },
         |_| {
-            probe = setup.probe()?;
+            probe = Some(setup.probe()?);
             started = Instant::now();
             Ok(())
         },
     )?;
-    let usage = probe.map(Probe::finish).transpose()?;
+    let usage = probe.map(BothProbes::finish).transpose()?;
 
     let mut latency = Latency::default();
     results.iter().for_each(|r| latency.merge(&r.0));

@@ -19,7 +19,7 @@ use crate::outbox::{Auth, CorrId, Outbox};
 use crate::progress::Progress;
 use crate::queue::KeyPool;
 use crate::report::{Latency, Report};
-use crate::server_process::Probe;
+use crate::server_process::BothProbes;
 use crate::target::Target;
 
 /// Options of the scenario.
@@ -85,12 +85,12 @@ pub fn run(setup: &Setup, args: &Args) -> Result<()> {
             async move { job.run().await }
         },
         |_| {
-            probe = setup.probe()?;
+            probe = Some(setup.probe()?);
             started = Instant::now();
             Ok(())
         },
     )?;
-    let usage = probe.map(Probe::finish).transpose()?;
+    let usage = probe.map(BothProbes::finish).transpose()?;
 
     let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();
     let since =

@@ -107,7 +107,7 @@ async fn once(
         .await
         .context("secure the queue")?;
     if args.sender_auth != SenderAuth::None {
-        steps.done("SKEY: OK");
+        steps.done("secure the queue: OK");
     }
 
     let body = message(1);

@@ -358,6 +358,7 @@ impl State {
             let intended = match self.plan.interval {
                 Some(interval) => {
                     let due = self.due;
+                    self.tally.lag.record(now - due);
                     self.due += interval;
                     due
                 }

@@ -28,6 +28,8 @@ pub struct Tally {
     pub unanswered: u64,
     /// Error responses and other surprises, by kind.
     pub errors: BTreeMap<String, u64>,
+    /// How late messages of the open loop were sent: by the generator or for want of credits.
+    pub lag: Latency,
     /// `SEND` to `OK`.
     pub send_ok: Latency,
     /// `SEND` to `MSG`.
@@ -101,6 +103,7 @@ impl Tally {
         for (kind, count) in other.errors {
             *self.errors.entry(kind).or_default() += count;
         }
+        self.lag.merge(&other.lag);
         self.send_ok.merge(&other.send_ok);
         self.send_msg.merge(&other.send_msg);
         self.ack.merge(&other.ack);
@@ -134,6 +137,7 @@ impl Tally {
         report.value("reordered", self.reordered, "");
         report.value("corrupted", self.corrupted, "");
         report.value("errors", self.errors.values().sum::<u64>(), "");
+        report.latency("sent too late", &self.lag);
         report.latency("SEND to OK", &self.send_ok);
         report.latency("SEND to MSG", &self.send_msg);
         report.latency("ACK to OK", &self.ack);

@@ -1,0 +1,206 @@
+//! Clients of a shard: keys, authorised transmissions, queues and the messages in them.
+
+use crate::crypto::authorization::{Authorized, Signer, sign_authorized};
+use crate::crypto::keys::{
+    PublicAuthKey, SharedSecret, SigningKey, X25519PublicKey, X25519SecretKey,
+};
+use crate::crypto::message::{ReceivedBody, decrypt_message};
+use crate::crypto::smp_box::BoxKey;
+use crate::protocol::command::{NewQueue, QueueRequest};
+use crate::protocol::transmission::{put_sent, put_transmission};
+use crate::protocol::{Command, ErrorType, Response, Version};
+use crate::relay::{SessionContext, SessionRef};
+use crate::store::Id;
+use std::cell::Cell;
+
+/// A command key of any algorithm.
+#[derive(Debug)]
+pub enum Key {
+    /// Signs.
+    Signing(SigningKey),
+    /// Makes authenticators.
+    Agreeing(X25519SecretKey),
+}
+
+/// The three algorithms, each with a key made from `seed`.
+pub fn keys(seed: u8) -> [Key; 3] {
+    [
+        ed25519(seed),
+        Key::Signing(SigningKey::ed448_from_seed([seed; 57])),
+        Key::Agreeing(X25519SecretKey::from_bytes([seed; 32])),
+    ]
+}
+
+/// The algorithm that today's clients prefer for recipients.
+pub fn ed25519(seed: u8) -> Key {
+    Key::Signing(SigningKey::ed25519_from_seed([seed; 32]).unwrap())
+}
+
+impl Key {
+    /// The public half, as in commands.
+    pub fn public(&self) -> PublicAuthKey {
+        match self {
+            Self::Signing(key) => key.verifying_key().into(),
+            Self::Agreeing(key) => PublicAuthKey::X25519(key.public_key().0),
+        }
+    }
+}
+
+/// A connection after its handshake, as shards see it.
+#[derive(Debug)]
+pub struct Client {
+    pub session: SessionRef,
+    pub context: SessionContext,
+    server_key: X25519PublicKey,
+    sent: Cell<u64>,
+}
+
+impl Client {
+    /// The connection number `slot` of executor 0.
+    pub fn new(slot: u32, version: Version) -> Self {
+        Self::on_core(0, slot, version)
+    }
+
+    /// The connection number `slot` of an executor.
+    pub fn on_core(core: u16, slot: u32, version: Version) -> Self {
+        let secret = X25519SecretKey::from_bytes([0x40 + slot as u8; 32]);
+        let server_key = secret.public_key();
+        let has_key = version >= Version::AUTH_COMMANDS;
+        Self {
+            session: SessionRef {
+                core,
+                slot,
+                generation: 1,
+            },
+            context: SessionContext::new(version, &[slot as u8; 32], has_key.then_some(secret)),
+            server_key,
+            sent: Cell::new(0),
+        }
+    }
+
+    /// Another correlation id each time.
+    pub fn corr_id(&self) -> Id {
+        self.sent.set(self.sent.get() + 1);
+        let mut id = [self.session.slot as u8; 24];
+        id[..8].copy_from_slice(&self.sent.get().to_be_bytes());
+        id
+    }
+
+    /// A transmission authorised by `key`; unsigned without one.
+    pub fn transmission(&self, key: Option<&Key>, entity: &[u8], command: &Command<'_>) -> Vec<u8> {
+        self.transmission_with(&self.corr_id(), key, entity, command)
+    }
+
+    /// A transmission with a given correlation id.
+    pub fn transmission_with(
+        &self,
+        corr_id: &[u8],
+        key: Option<&Key>,
+        entity: &[u8],
+        command: &Command<'_>,
+    ) -> Vec<u8> {
+        let (version, session_id) = (self.context.version(), self.context.session_id());
+        let mut sent = Vec::new();
+        put_sent(&mut sent, version, session_id, corr_id, entity, |out| {
+            command.encode(version, out);
+        });
+        let authorized = if version < Version::AUTH_COMMANDS {
+            Authorized::sent_only(&sent)
+        } else {
+            Authorized::new(session_id, &sent)
+        };
+        let sign = |signer| sign_authorized(signer, corr_id, &authorized, &mut Vec::new());
+        let authorization = match key {
+            None => Vec::new(),
+            Some(Key::Signing(key)) => sign(Signer::Key(key)),
+            Some(Key::Agreeing(key)) => {
+                sign(Signer::Secret(&BoxKey::from(&key.agree(&self.server_key))))
+            }
+        };
+        let mut out = Vec::new();
+        put_transmission(&mut out, version, &authorization, None, &sent);
+        out
+    }
+}
+
+/// A queue as its recipient and sender know it.
+#[derive(Debug)]
+pub struct Queue {
+    pub recipient: Id,
+    pub sender: Id,
+    pub key: Key,
+    secret: SharedSecret,
+}
+
+/// The recipient's half of the body key of every test queue.
+pub fn recipient_dh() -> X25519SecretKey {
+    X25519SecretKey::from_bytes([0x77; 32])
+}
+
+/// Parameters of a plain `NEW`.
+pub fn new_queue(key: &Key, queue: Option<QueueRequest<'static>>) -> NewQueue<'static> {
+    NewQueue {
+        auth_key: key.public(),
+        dh_key: recipient_dh().public_key(),
+        password: None,
+        subscribe: false,
+        queue,
+        notifier: None,
+    }
+}
+
+impl Queue {
+    /// The queue that an `IDS` answers for.
+    #[track_caller]
+    pub fn from_ids(key: Key, response: &Response<'_>) -> Self {
+        let Response::Ids(ids) = response else {
+            panic!("{response:?} instead of IDS");
+        };
+        Self {
+            recipient: ids.recipient_id[..].try_into().unwrap(),
+            sender: ids.sender_id[..].try_into().unwrap(),
+            key,
+            secret: recipient_dh().agree(&ids.dh_key),
+        }
+    }
+
+    /// The id of the message in `MSG`.
+    #[track_caller]
+    pub fn message_id(response: &Response<'_>) -> Id {
+        let Response::Msg { msg_id, .. } = response else {
+            panic!("{response:?} instead of MSG");
+        };
+        msg_id[..].try_into().unwrap()
+    }
+
+    /// A response in words: `MSG body`, `MSG QUOTA`, `ERR AUTH`, otherwise its tag.
+    pub fn words(&self, response: &Response<'_>) -> String {
+        match response {
+            Response::Msg { msg_id, boxed } => {
+                let id: Id = msg_id[..].try_into().unwrap();
+                let mut boxed = boxed.to_vec();
+                match decrypt_message(&BoxKey::from(&self.secret), &id, &mut boxed).unwrap() {
+                    ReceivedBody::Message { body, .. } => {
+                        format!("MSG {}", String::from_utf8_lossy(body))
+                    }
+                    ReceivedBody::Quota { .. } => "MSG QUOTA".to_owned(),
+                }
+            }
+            other => words(other),
+        }
+    }
+}
+
+/// A response without message in words.
+pub fn words(response: &Response<'_>) -> String {
+    let mut out = Vec::new();
+    response.encode(Version::CURRENT, &mut out);
+    match response {
+        Response::Err(ErrorType::Store(_)) => "ERR STORE".to_owned(),
+        Response::Err(_) => String::from_utf8_lossy(&out).into_owned(),
+        _ => {
+            let tag = out.split(|b| *b == b' ').next().unwrap_or_default();
+            String::from_utf8_lossy(tag).into_owned()
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Shards driven by sessions with real keys (spec: server §2–§5, protocol §7, §17, §18).
+
+mod aliases;
+mod batches;
+mod clients;
+mod commands;
+mod creation;
+mod delivery;
+mod durability;
+mod quota;
+mod verification;
+mod world;
