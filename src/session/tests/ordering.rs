@@ -152,7 +152,7 @@ fn a_waiting_message_follows_its_confirmation() {
         .collect();
     assert!(messages.iter().all(|r| r.corr_id.is_empty()));
     let of: Vec<_> = messages.iter().map(|r| r.entity_id[0]).collect();
-    // In the order of the commands, whichever shard answered first (spec: server §2.5).
+    // In the order of the commands, whichever shard was faster.
     assert_eq!(of, [1, 3]);
 }
 
