@@ -68,7 +68,7 @@ fn bad_blocks_are_refused_as_a_whole() {
         for version in VERSIONS {
             let mut session = session(server, version).await;
             let ping = transmission(&session, b"", b"1", b"", b"PING");
-            let good = wire::batch(&[ping.clone()]);
+            let good = wire::batch(std::slice::from_ref(&ping));
             let with = |count: u8, items: &[u8]| [&[count], items].concat();
             let garbage: Vec<u8> = (0..16_000).map(|n: u32| (n * 31 % 251) as u8).collect();
             let cases: [(&str, Vec<u8>); 9] = [
@@ -323,9 +323,9 @@ fn credentials_must_be_there_or_not_as_the_command_says() {
             b"NSUB".to_vec(),
             b"NSUBS".to_vec(),
         ];
-        let (signature, entity): (&[u8], &[u8]) = (&[1; 64], &[2; 24]);
-        let mut cases: Vec<(Vec<u8>, &[u8], &[u8], &str)> = vec![
-            (new.clone(), b"", b"", "NO_AUTH"),
+        let (signature, entity, none): (&[u8], &[u8], &[u8]) = (&[1; 64], &[2; 24], b"");
+        let mut cases = vec![
+            (new.clone(), none, none, "NO_AUTH"),
             (new.clone(), b"", entity, "NO_AUTH"),
             (new, signature, entity, "HAS_AUTH"),
             (b"SEND T x".to_vec(), b"", b"", "NO_ENTITY"),

@@ -3,6 +3,7 @@
 
 Connects, reads the first block the server sends and requires that it contains the session
 identifier, which OpenSSL knows as tls-unique: raw, as in an SMP server hello, or in hexadecimal.
+With --versions the block must be an SMP server hello, with the identifier in its place.
 Needs only the standard library and, with --groups, the openssl command.
 
 Exit status 0 when everything is as expected, 1 otherwise with the reason on stderr.
@@ -12,6 +13,7 @@ import argparse
 import re
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import tempfile
@@ -33,6 +35,9 @@ def arguments():
     parser.add_argument("--timeout", type=float, default=60, help="seconds")
     parser.add_argument(
         "--expect", action="append", default=[], help="text the block must contain"
+    )
+    parser.add_argument(
+        "--versions", help="SMP versions the server hello must offer: oldest-newest"
     )
     parser.add_argument(
         "--expect-hellos", type=int, help="client hellos sent: 2 after a HelloRetryRequest"
@@ -136,6 +141,15 @@ def check(args):
         return f"unexpected session identifier {session_id!r}"
     if session_id not in block and session_id.hex().encode() not in block:
         return f"session identifier {session_id.hex()} is not in the block: {block[:200]!r}"
+    if args.versions:
+        oldest, newest = (int(version) for version in args.versions.split("-"))
+        # The length of the content, the versions, the session identifier after its length.
+        expected = struct.pack(">HHB", oldest, newest, len(session_id)) + session_id
+        (length,) = struct.unpack(">H", block[:2])
+        if not block[2 : 2 + length].startswith(expected):
+            return f"the server hello does not begin with {expected.hex()}: {block[:64].hex()}"
+        if block[2 + length :].strip(b"#"):
+            return "the server hello is not padded with '#'"
     for text in args.expect:
         if text.encode() not in block:
             return f"{text!r} is not in the block: {block[:200]!r}"

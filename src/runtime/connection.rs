@@ -22,6 +22,8 @@ use thiserror::Error;
 const READ_BURST: usize = 8;
 /// Connections in handshake per executor beyond which new ones are dropped.
 const MAX_HANDSHAKES: usize = 16 << 10;
+/// How long the end of a connection may take.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// How long a peer may take nothing of what is sent to it.
 pub const STALL_LIMIT: Duration = Duration::from_secs(180);
 
@@ -156,12 +158,13 @@ impl Acceptor {
         };
         let result = poll_fn(|cx| pump.poll(cx)).await;
         let mut stream = pump.stream;
-        drop(registered);
+        // A stopping executor ends with its last session: the answers have to be on their way.
+        let registered = Some(registered).filter(|_| self.core.is_stopping());
         if result.is_ok() {
             // The peer may be gone already; nothing is owed to it.
-            let close = async { Ok(stream.close().await?) };
-            let _ = within(Duration::from_secs(1), "closing", close).await;
+            let _ = within(CLOSE_TIME, "closing", close(&mut stream)).await;
         }
+        drop(registered);
         result
     }
 }
@@ -176,6 +179,16 @@ impl Drop for Registered<'_> {
     fn drop(&mut self) {
         self.core.close_session(&self.connection);
     }
+}
+
+/// Closes and waits for the peer to close too.
+///
+/// A socket closed with unread input is reset, and a reset discards answers that the peer has not
+/// got yet.
+async fn close(stream: &mut TlsStream) -> Result<(), ConnectionError> {
+    stream.close().await?;
+    while stream.read_block(|_| ()).await?.is_some() {}
+    Ok(())
 }
 
 async fn within<T>(

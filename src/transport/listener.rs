@@ -1,7 +1,9 @@
 //! One listening socket per executor on one port (spec: server §2.1).
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
+use std::net::{
+    IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream,
+};
 use std::time::Duration;
 
 use glommio::net::{TcpListener, TcpStream};
@@ -17,6 +19,8 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// has stopped.
 const BIND_ATTEMPTS: u32 = 65;
 const BIND_PAUSE: Duration = Duration::from_secs(1);
+/// How long a server on this machine may take to accept a connection.
+const PROBE_TIME: Duration = Duration::from_secs(1);
 
 /// Why a port cannot be listened on.
 #[derive(Debug, Error)]
@@ -79,8 +83,12 @@ impl Reservation {
     fn of(address: SocketAddr) -> Result<Self, ListenError> {
         let failed = |source| ListenError::bind(address, source);
         if address.port() != 0 {
-            // Without SO_REUSEPORT this fails if anyone is listening.
-            drop(StdListener::bind(address).map_err(failed)?);
+            // Without SO_REUSEPORT this fails if anyone is listening. It also fails for a minute
+            // after a server with connected clients has stopped: then nobody is listening.
+            match StdListener::bind(address) {
+                Err(e) if e.kind() == io::ErrorKind::AddrInUse && !is_served(address) => {}
+                probe => drop(probe.map_err(failed)?),
+            }
         }
         let socket = reserve(address).map_err(failed)?;
         let bound = socket.local_addr().map_err(failed)?.as_socket();
@@ -94,6 +102,24 @@ impl Reservation {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+}
+
+/// Whether somebody accepts connections at `address`, of this machine.
+fn is_served(address: SocketAddr) -> bool {
+    let ips: &[IpAddr] = match address.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => &[IpAddr::V4(Ipv4Addr::LOCALHOST)],
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => &[
+            IpAddr::V6(Ipv6Addr::LOCALHOST),
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+        ],
+        ip => &[ip],
+    };
+    ips.iter().any(|ip| {
+        let address = SocketAddr::new(*ip, address.port());
+        // A socket that happens to get the port for its own end connects to itself.
+        StdStream::connect_timeout(&address, PROBE_TIME)
+            .is_ok_and(|tcp| tcp.local_addr().is_ok_and(|own| own != address))
+    })
 }
 
 fn reserve(address: SocketAddr) -> io::Result<Socket> {

@@ -9,7 +9,7 @@ pub mod wire;
 
 pub use party::{Key, Recipient, ask, expect_ok, full_body, send, sender_id_for, unknown_id};
 pub use raw::{Hello, RawSession};
-pub use server::{Server, Setup};
+pub use server::{Server, Setup, start_fails};
 
 use futures_lite::future::{Future, or};
 use glommio::LocalExecutorBuilder;

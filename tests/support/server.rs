@@ -54,7 +54,8 @@ impl Setup {
         self
     }
 
-    fn ini_text(&self) -> String {
+    /// The text of the configuration file.
+    pub fn ini_text(&self) -> String {
         let mut text = String::new();
         for (section, keys) in &self.ini {
             text.push_str(&format!("[{section}]\n"));
@@ -99,7 +100,8 @@ pub fn start_fails(dir: &Path) -> Output {
 /// A running server, stopped when dropped.
 pub struct Server {
     child: Child,
-    dir: TempDir,
+    /// Gone once the server was stopped.
+    dir: Option<TempDir>,
     /// Where it listens.
     pub address: SocketAddr,
     /// What it printed as its fingerprint, base64url.
@@ -141,7 +143,7 @@ impl Server {
             .to_owned();
         Self {
             child,
-            dir,
+            dir: Some(dir),
             address: ([127, 0, 0, 1], port.unwrap()).into(),
             fingerprint,
             start_lines: lines,
@@ -150,12 +152,19 @@ impl Server {
 
     /// The directory with `etc` and `var`.
     pub fn dir(&self) -> &Path {
-        self.dir.path()
+        self.dir.as_ref().unwrap().path()
+    }
+
+    /// Stops it in order, unless that was done already, and gives back its directory.
+    pub fn stop(mut self) -> TempDir {
+        self.signal(Signal::TERM);
+        assert!(self.wait().success(), "{}", self.log());
+        self.dir.take().unwrap()
     }
 
     /// A file of the configuration directory.
     pub fn config_file(&self, name: &str) -> PathBuf {
-        self.dir.path().join("etc").join(name)
+        self.dir().join("etc").join(name)
     }
 
     /// Process id.
@@ -165,7 +174,7 @@ impl Server {
 
     /// What it wrote to stderr so far.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.dir.path().join("stderr.log")).unwrap_or_default()
+        fs::read_to_string(self.dir().join("stderr.log")).unwrap_or_default()
     }
 
     /// Sends a signal.
@@ -210,7 +219,7 @@ impl Drop for Server {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if std::thread::panicking() {
+        if std::thread::panicking() && self.dir.is_some() {
             eprintln!("log of the server:\n{}", self.log());
         }
     }
