@@ -504,3 +504,6 @@ fn now() -> Timestamp {
         nanos: since_epoch.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 mod aliases;
 mod batches;
-mod clients;
+pub(crate) mod clients;
 mod commands;
 mod creation;
 mod delivery;
