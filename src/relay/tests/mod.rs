@@ -9,4 +9,4 @@ mod delivery;
 mod durability;
 mod quota;
 mod verification;
-mod world;
+pub(crate) mod world;
