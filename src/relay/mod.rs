@@ -17,7 +17,7 @@ mod subscription;
 mod verify;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use effect::{Answer, Effect, PeerMessage};
 pub use partition::{PARTITIONS, Partition, Partitioner};

@@ -11,6 +11,7 @@ use super::session_ref::{SessionContext, SessionRef};
 use super::subscription::Subscriptions;
 use super::verify::Preverified;
 use crate::config::values::Password;
+use crate::crypto::keys::{SigningKey, VerifyingKey};
 use crate::protocol::error::CommandError;
 use crate::protocol::{Command, ErrorType, Response};
 use crate::store::{
@@ -44,6 +45,8 @@ pub struct Shard<S> {
     pub(super) rng: ChaCha20Rng,
     pub(super) agreements: AgreementCache,
     pub(super) scratch: Vec<u8>,
+    /// An Ed25519 key whose private half nobody has.
+    pub(super) nobodys_key: [u8; 32],
     undurable: Undurable,
 }
 
@@ -94,8 +97,9 @@ impl From<StoreError> for ErrorType {
 
 impl<S: Store> Shard<S> {
     /// A shard over its store. `rng` makes ids and keys: seed it from the system.
-    pub fn new(config: ShardConfig, store: S, rng: ChaCha20Rng) -> Self {
+    pub fn new(config: ShardConfig, store: S, mut rng: ChaCha20Rng) -> Self {
         Self {
+            nobodys_key: nobodys_key(&mut rng),
             config,
             store,
             subscriptions: Subscriptions::default(),
@@ -291,6 +295,15 @@ impl<S: Store> Shard<S> {
     /// Number of queues somebody listens to, and of sessions that listen.
     pub fn subscription_counts(&self) -> (usize, usize) {
         self.subscriptions.counts()
+    }
+}
+
+/// A fresh public key; its private half is forgotten.
+fn nobodys_key(rng: &mut ChaCha20Rng) -> [u8; 32] {
+    match SigningKey::generate_ed25519(rng).map(|key| key.verifying_key()) {
+        Ok(VerifyingKey::Ed25519(key)) => key,
+        // No signature is valid under what is no point of the curve either.
+        _ => [0xff; 32],
     }
 }
 

@@ -40,7 +40,7 @@ impl Preverified {
             let Authorization::Ed25519(signature) = request.authorization else {
                 continue;
             };
-            let Some(key) = shard.sole_recipient_key(request) else {
+            let Some(key) = shard.key_to_preverify(request) else {
                 continue;
             };
             let claim = request.claim(context.version(), context.session_id());
@@ -64,25 +64,31 @@ impl Preverified {
 }
 
 impl<S: Store> Shard<S> {
-    /// The one Ed25519 key that may authorise a recipient command.
-    fn sole_recipient_key(&self, request: &Request<'_>) -> Option<[u8; 32]> {
+    /// The key under which to check the Ed25519 signature of a recipient command ahead; `None` for
+    /// commands that are not checked ahead or not executed here.
+    ///
+    /// One signature that fails makes its whole block slower. So that this does not tell whether a
+    /// queue exists or which kind of key it has, the others are checked too, under a key that
+    /// nobody can sign with.
+    fn key_to_preverify(&self, request: &Request<'_>) -> Option<[u8; 32]> {
         let short = matches!(
             request.command,
             Command::Sub | Command::Ack { .. } | Command::Get | Command::Del | Command::Off
         );
-        let id: &Id = request
-            .transmission
-            .entity_id
-            .try_into()
-            .ok()
-            .filter(|_| short)?;
-        let Some(Location::Queue(slot)) = self.store.find(IdKind::Recipient, id) else {
+        if !short {
             return None;
-        };
-        match self.store.queue(slot).recipient_keys.as_slice() {
-            [PublicAuthKey::Ed25519(key)] => Some(*key),
-            _ => None,
         }
+        let id = <&Id>::try_from(request.transmission.entity_id).ok();
+        let keys = match id.and_then(|id| self.store.find(IdKind::Recipient, id)) {
+            Some(Location::Shard(_)) => return None,
+            Some(Location::Queue(slot)) => self.store.queue(slot).recipient_keys.as_slice(),
+            None => &[],
+        };
+        let own = keys.iter().find_map(|key| match key {
+            PublicAuthKey::Ed25519(key) => Some(*key),
+            _ => None,
+        });
+        Some(own.unwrap_or(self.nobodys_key))
     }
 
     /// Does the work of a failing check, so that a missing queue takes as long as a wrong key.
@@ -159,5 +165,46 @@ impl<S: Store> Shard<S> {
         } else {
             Err(ErrorType::Auth)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::protocol::command::QueueRequest;
+    use crate::protocol::{Command, Version};
+    use crate::relay::tests::clients::{Client, Key, Queue, ed25519, keys, new_queue};
+    use crate::relay::tests::world::World;
+    use crate::relay::{Request, Ticket};
+
+    #[test]
+    fn every_signature_of_a_block_is_checked_ahead_whatever_queue_it_is_for() {
+        let client = Client::new(1, Version::CURRENT);
+        let mut world = World::new(1);
+        let mut create = |key: Key| {
+            let new = Command::New(new_queue(&key, Some(QueueRequest::Contact(None))));
+            let ids = world.ask(&client, Some(&key), &[], &new);
+            Queue::from_ids(key, &ids).recipient
+        };
+        let [a, b, c] = keys(1).map(&mut create);
+        let shard = &world.shards[0];
+        let key_for = |entity: &[u8], command: &Command<'_>| {
+            let bytes = client.transmission(Some(&ed25519(1)), entity, command);
+            let ticket = Ticket { batch: 0, index: 0 };
+            let id = client.context.session_id();
+            let request = Request::parse(&bytes, ticket, Version::CURRENT, id).unwrap();
+            shard.key_to_preverify(&request)
+        };
+        let own = match ed25519(1).public() {
+            crate::crypto::keys::PublicAuthKey::Ed25519(key) => key,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(key_for(&a, &Command::Sub), Some(own));
+        // Keys of other kinds, unknown queues, ids that are none.
+        for entity in [&b[..], &c, &[9; 24], &[9; 5]] {
+            assert_eq!(key_for(entity, &Command::Sub), Some(shard.nobodys_key));
+        }
+        assert_ne!(own, shard.nobodys_key);
+        // Long commands and rare ones are checked one by one.
+        assert_eq!(key_for(&a, &Command::Que), None);
     }
 }

@@ -19,7 +19,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 /// What executors tell each other.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ pub struct Connection {
     /// Its state; borrowed only within a poll.
     pub session: RefCell<Session>,
     waker: RefCell<Option<Waker>>,
-    stalled_at: Cell<Option<SystemTime>>,
+    stalled_at: Cell<Option<Instant>>,
     aborted: Cell<bool>,
     /// Whether it waits for the mesh to clear.
     awaits_mesh: Cell<bool>,
@@ -102,7 +102,7 @@ impl Connection {
     /// Notes whether the peer takes what is sent to it.
     pub fn set_stalled(&self, stalled: bool) {
         match (stalled, self.stalled_at.get()) {
-            (true, None) => self.stalled_at.set(Some(SystemTime::now())),
+            (true, None) => self.stalled_at.set(Some(Instant::now())),
             (false, Some(_)) => self.stalled_at.set(None),
             _ => {}
         }
@@ -328,13 +328,9 @@ impl Core {
 
     /// Drops connections whose peer has taken nothing for longer than `limit`.
     pub fn drop_stalled(&self, limit: std::time::Duration) {
-        let now = SystemTime::now();
         for (_, (_, connection)) in &self.sessions.borrow().table {
-            let stalled = connection
-                .stalled_at
-                .get()
-                .and_then(|at| now.duration_since(at).ok());
-            if stalled.is_some_and(|time| time > limit) {
+            let stalled_at = connection.stalled_at.get();
+            if stalled_at.is_some_and(|at| at.elapsed() > limit) {
                 connection.aborted.set(true);
                 connection.wake();
             }
@@ -504,3 +500,6 @@ fn now() -> Timestamp {
         nanos: since_epoch.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -198,7 +198,8 @@ impl<M> Mesh<M> {
 mod tests {
     use super::*;
     use futures_lite::future::{block_on, poll_fn};
-    use std::task::Poll;
+    use glommio::{LocalExecutorBuilder, Placement};
+    use std::task::{Poll, Wake};
     use std::thread;
 
     /// Receives until `done` says so, as an executor's task does.
@@ -284,5 +285,132 @@ mod tests {
             });
             assert_eq!(from.len(), 4);
         }
+    }
+
+    /// Runs one task per executor, on glommio as the relay does.
+    fn on_executors<M: Send + 'static, F: Future<Output = ()>>(
+        meshes: Vec<Mesh<M>>,
+        task: impl Fn(Mesh<M>) -> F + Send + Clone + 'static,
+    ) {
+        let executors: Vec<_> = meshes
+            .into_iter()
+            .map(|mesh| {
+                let task = task.clone();
+                LocalExecutorBuilder::new(Placement::Unbound)
+                    .io_memory(64 << 10)
+                    .spawn(move || async move { task(mesh).await })
+                    .unwrap()
+            })
+            .collect();
+        for executor in executors {
+            executor.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn executors_exchange_more_than_the_queues_hold() {
+        const COUNT: usize = 10 * QUEUE_DEPTH + 1;
+        let (meshes, _) = connect::<usize>(2);
+        on_executors(meshes, |mesh| async move {
+            let other = 1 - u16::try_from(mesh.index).unwrap();
+            for i in 0..COUNT {
+                mesh.send(other, i);
+            }
+            mesh.announce();
+            let next = Cell::new(0);
+            let take = |from, i| {
+                assert_eq!((from, i), (other, next.get()));
+                next.set(i + 1);
+            };
+            let done = || next.get() == COUNT && !mesh.is_congested();
+            pump(&mesh, take, done).await;
+        });
+    }
+
+    #[test]
+    fn no_wake_up_is_lost_in_many_rounds() {
+        // Around the depth of the queue senders starve and are woken again.
+        const BURSTS: [usize; 6] = [1, 2, 255, QUEUE_DEPTH, QUEUE_DEPTH + 1, 2 * QUEUE_DEPTH];
+        const ROUNDS: usize = 100;
+        let (meshes, _) = connect::<usize>(2);
+        on_executors(meshes, |mesh| async move {
+            let echoes = mesh.index == 1;
+            for round in 0..ROUNDS {
+                let burst = BURSTS[round % BURSTS.len()];
+                let received = Cell::new(0);
+                if !echoes {
+                    (0..burst).for_each(|i| mesh.send(1, i));
+                    mesh.announce();
+                }
+                let take = |from, i| {
+                    assert_eq!(i, received.replace(i + 1));
+                    if echoes {
+                        mesh.send(from, i);
+                    }
+                };
+                let done = || received.get() == burst && !mesh.is_congested();
+                pump(&mesh, take, done).await;
+            }
+        });
+    }
+
+    /// A waker that notes that it was used.
+    #[derive(Default)]
+    struct Alarm(AtomicBool);
+
+    impl Wake for Alarm {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_sender_that_starved_while_its_queue_was_emptied_is_woken() {
+        let (mut meshes, _) = connect::<usize>(2);
+        let (b, a) = (meshes.pop().unwrap(), meshes.pop().unwrap());
+        for i in 0..=QUEUE_DEPTH {
+            a.send(1, i);
+        }
+        let link = &b.peers[0].as_ref().unwrap().inbound;
+        // The receiver empties the queue between the refusal and the sender's note of it.
+        link.starved.store(false, Ordering::SeqCst);
+        while b.receive(|_, _| {}) {}
+        link.starved.store(true, Ordering::SeqCst);
+        let alarm = Arc::new(Alarm::default());
+        a.register(&Waker::from(Arc::clone(&alarm)));
+        assert!(!b.receive(|_, _| panic!("nothing was sent")));
+        assert!(alarm.0.load(Ordering::SeqCst));
+        assert!(a.flush());
+        let mut received = Vec::new();
+        b.receive(|_, i| received.push(i));
+        assert_eq!(received, [QUEUE_DEPTH]);
+    }
+
+    #[test]
+    fn only_those_who_were_sent_something_are_woken() {
+        let (meshes, alarm) = connect::<usize>(3);
+        let wakers: Vec<_> = meshes
+            .iter()
+            .map(|mesh| {
+                let waker = Arc::new(Alarm::default());
+                mesh.register(&Waker::from(Arc::clone(&waker)));
+                waker
+            })
+            .collect();
+        let woken = || {
+            let flags = wakers.iter().map(|w| w.0.swap(false, Ordering::SeqCst));
+            flags.collect::<Vec<_>>()
+        };
+        meshes[0].send(2, 1);
+        meshes[0].send(2, 2);
+        assert_eq!(woken(), [false; 3]);
+        meshes[0].announce();
+        assert_eq!(woken(), [false, false, true]);
+        meshes[0].announce();
+        assert_eq!(woken(), [false; 3]);
+        // A waker is used up once woken.
+        meshes[2].register(&Waker::from(Arc::clone(&wakers[2])));
+        alarm.wake_all();
+        assert_eq!(woken(), [true; 3]);
     }
 }

@@ -12,6 +12,7 @@ use crate::protocol::{Command, ErrorType, Response, Version};
 use crate::relay::{SessionContext, SessionRef};
 use crate::store::Id;
 use std::cell::Cell;
+use std::sync::Arc;
 
 /// A command key of any algorithm.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ impl Key {
 #[derive(Debug)]
 pub struct Client {
     pub session: SessionRef,
-    pub context: SessionContext,
+    pub context: Arc<SessionContext>,
     server_key: X25519PublicKey,
     sent: Cell<u64>,
 }
@@ -72,7 +73,11 @@ impl Client {
                 slot,
                 generation: 1,
             },
-            context: SessionContext::new(version, &[slot as u8; 32], has_key.then_some(secret)),
+            context: Arc::new(SessionContext::new(
+                version,
+                &[slot as u8; 32],
+                has_key.then_some(secret),
+            )),
             server_key,
             sent: Cell::new(0),
         }

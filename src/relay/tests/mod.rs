@@ -2,11 +2,11 @@
 
 mod aliases;
 mod batches;
-mod clients;
+pub(crate) mod clients;
 mod commands;
 mod creation;
 mod delivery;
 mod durability;
 mod quota;
 mod verification;
-mod world;
+pub(crate) mod world;

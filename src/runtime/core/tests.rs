@@ -1,0 +1,332 @@
+//! Two executors' cores, pumped by hand in one thread.
+
+use super::*;
+use crate::crypto::pad;
+use crate::protocol::batch::{BatchBuilder, decode_batch};
+use crate::protocol::command::{ContactLink, LinkData, QueueRequest};
+use crate::protocol::error::CommandError;
+use crate::protocol::transmission::Transmission;
+use crate::protocol::{BLOCK_SIZE, ErrorType, Version};
+use crate::relay::ShardConfig;
+use crate::relay::tests::clients::{Client, Key, Queue, ed25519, new_queue, words};
+use crate::runtime::mesh::connect;
+use rand::SeedableRng;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Wake;
+use std::time::Duration;
+
+fn cores(count: u16, placement: QueuePlacement) -> Vec<Core> {
+    let partitioner = Partitioner::new(&[1; 16], count);
+    let (meshes, _) = connect(usize::from(count));
+    (0..count)
+        .zip(meshes)
+        .map(|(index, mesh)| {
+            let config = ShardConfig {
+                index,
+                partitioner: partitioner.clone(),
+                queue_quota: 128,
+                new_queues: true,
+                create_password: None,
+            };
+            let rng = |n| ChaCha20Rng::seed_from_u64(2 * u64::from(index) + n);
+            let shard = Shard::new(config, MemoryStore::new(), rng(0));
+            Core::new(index, partitioner.clone(), placement, shard, mesh, rng(1))
+        })
+        .collect()
+}
+
+/// Lets every core receive until nothing is under way.
+fn settle(cores: &[Core]) {
+    for _ in 0..2 * cores.len() + 4 {
+        for core in cores {
+            while core.receive() {}
+        }
+    }
+}
+
+/// A waker that notes that it was used.
+#[derive(Default)]
+struct Alarm(AtomicBool);
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// A client with its connection.
+struct Peer {
+    client: Client,
+    connection: Rc<Connection>,
+    alarm: Arc<Alarm>,
+}
+
+impl Peer {
+    fn open(core: &Core, slot: u32) -> Self {
+        let mut client = Client::on_core(core.index, slot, Version::CURRENT);
+        let context = Arc::clone(&client.context);
+        let connection = core.open_session(|reference| Session::new(reference, context, None));
+        client.session = connection.session.borrow().reference();
+        let alarm = Arc::new(Alarm::default());
+        connection.register(&Waker::from(Arc::clone(&alarm)));
+        Self {
+            client,
+            connection,
+            alarm,
+        }
+    }
+
+    fn send(&self, core: &Core, bytes: &[u8]) {
+        let mut content = Vec::new();
+        let batched = BatchBuilder::new(&mut content).push(|out| out.extend_from_slice(bytes));
+        assert!(batched);
+        let mut block = Box::new([0; BLOCK_SIZE]);
+        block[2..][..content.len()].copy_from_slice(&content);
+        pad::pad_into(content.len(), &mut block[..]).unwrap();
+        core.run(|router| {
+            let session = &self.connection.session;
+            session.borrow_mut().receive(&mut block, router).unwrap();
+        });
+    }
+
+    /// Hands everything that waits to be sent to `take`.
+    fn received(&self, mut take: impl FnMut(&Response<'_>)) {
+        let mut block = Vec::new();
+        while self
+            .connection
+            .session
+            .borrow_mut()
+            .next_block(&mut block)
+            .unwrap()
+        {
+            for bytes in decode_batch(pad::unpad(&block).unwrap()).unwrap() {
+                let command = Transmission::decode(bytes, Version::CURRENT)
+                    .unwrap()
+                    .command;
+                take(&Response::decode(command, Version::CURRENT).unwrap());
+            }
+        }
+    }
+
+    fn words(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        self.received(|response| all.push(words(response)));
+        all
+    }
+
+    fn is_woken(&self) -> bool {
+        self.alarm.0.swap(false, Ordering::SeqCst)
+    }
+
+    #[track_caller]
+    fn create(&self, cores: &[Core]) -> Queue {
+        let key = ed25519(1);
+        let new = Command::New(new_queue(&key, None));
+        let bytes = self.client.transmission(Some(&key), &[], &new);
+        self.send(&cores[usize::from(self.client.session.core)], &bytes);
+        settle(cores);
+        let mut key = Some(key);
+        let mut queue = None;
+        self.received(|ids| queue = key.take().map(|key| Queue::from_ids(key, ids)));
+        queue.unwrap()
+    }
+
+    fn own(&self, core: &Core, queue: &Queue, command: &Command<'_>) {
+        let bytes = self
+            .client
+            .transmission(Some(&queue.key), &queue.recipient, command);
+        self.send(core, &bytes);
+    }
+
+    fn message(&self, core: &Core, queue: &Queue) {
+        let send = Command::Send {
+            notify: false,
+            body: b"1",
+        };
+        let bytes = self.client.transmission(None, &queue.sender, &send);
+        self.send(core, &bytes);
+    }
+}
+
+#[test]
+fn queues_are_made_where_the_setting_says() {
+    let cases = [
+        (QueuePlacement::Local, 1, [0].as_slice()),
+        (QueuePlacement::Local, 3, &[0]),
+        (QueuePlacement::Remote, 1, &[0]),
+        (QueuePlacement::Remote, 3, &[1, 2]),
+        (QueuePlacement::Spread, 3, &[0, 1, 2]),
+    ];
+    for (placement, shards, allowed) in cases {
+        let cores = cores(shards, placement);
+        let peer = Peer::open(&cores[0], 1);
+        let mut homes: Vec<_> = (0..40)
+            .map(|_| {
+                cores[0]
+                    .partitioner
+                    .shard_of(&peer.create(&cores).recipient)
+            })
+            .collect();
+        homes.sort_unstable();
+        homes.dedup();
+        assert_eq!(homes, allowed);
+    }
+}
+
+#[test]
+fn a_queue_of_another_executor_is_used_like_an_own_one() {
+    let cores = cores(2, QueuePlacement::Remote);
+    let (recipient, sender) = (Peer::open(&cores[0], 1), Peer::open(&cores[1], 2));
+    let queue = recipient.create(&cores);
+    assert!(recipient.is_woken());
+    recipient.own(&cores[0], &queue, &Command::Sub);
+    settle(&cores);
+    assert_eq!(recipient.words(), ["SOK"]);
+    assert!(recipient.is_woken());
+    sender.message(&cores[1], &queue);
+    assert_eq!(sender.words(), ["OK"]);
+    settle(&cores);
+    assert_eq!(recipient.words(), ["MSG"]);
+    assert!(recipient.is_woken());
+    // Another connection takes over, and the end finds its way.
+    sender.own(&cores[1], &queue, &Command::Sub);
+    settle(&cores);
+    assert_eq!(recipient.words(), ["END"]);
+    assert_eq!(sender.words(), ["SOK", "MSG"]);
+}
+
+#[test]
+fn a_closed_session_is_forgotten_by_every_shard() {
+    let cores = cores(2, QueuePlacement::Remote);
+    let peer = Peer::open(&cores[0], 1);
+    let queue = peer.create(&cores);
+    peer.own(&cores[0], &queue, &Command::Sub);
+    settle(&cores);
+    assert_eq!(cores[1].shard.borrow().subscription_counts(), (1, 1));
+    // An answer is still on its way when the place is given to someone else.
+    peer.own(&cores[0], &queue, &Command::Que);
+    cores[0].close_session(&peer.connection);
+    let next = Peer::open(&cores[0], 1);
+    assert_eq!(next.client.session.slot, peer.client.session.slot);
+    settle(&cores);
+    assert!(next.words().is_empty() && !next.is_woken());
+    assert_eq!(cores[1].shard.borrow().subscription_counts(), (0, 0));
+    assert_eq!(cores[0].session_count(), 1);
+}
+
+#[test]
+fn a_foreign_link_id_leads_to_its_queue() {
+    let cores = cores(2, QueuePlacement::Local);
+    let partitioner = &cores[0].partitioner;
+    let corr_id = (0..=u8::MAX)
+        .map(|n| [n; 24])
+        .find(|id| partitioner.shard_of(&hash::sender_id(id)) == 0)
+        .unwrap();
+    let link_id = (0..=u8::MAX)
+        .map(|n| [n; 24])
+        .find(|id| partitioner.shard_of(id) == 1)
+        .unwrap();
+    let key: Key = ed25519(1);
+    let sender_id = hash::sender_id(&corr_id);
+    let mut new = new_queue(&key, None);
+    new.queue = Some(QueueRequest::Contact(Some(ContactLink {
+        link_id: &link_id,
+        sender_id: &sender_id,
+        data: LinkData {
+            fixed: &[],
+            user: &[],
+        },
+    })));
+    for peer in [Peer::open(&cores[0], 1), Peer::open(&cores[1], 2)] {
+        let core = &cores[usize::from(peer.client.session.core)];
+        let new = Command::New(new.clone());
+        let bytes = peer
+            .client
+            .transmission_with(&corr_id, Some(&key), &[], &new);
+        peer.send(core, &bytes);
+        settle(&cores);
+        // The second is refused, wherever it comes from.
+        let expected = if core.index == 0 { "IDS" } else { "ERR AUTH" };
+        assert_eq!(peer.words(), [expected]);
+        let get = peer.client.transmission(None, &link_id, &Command::LGet);
+        peer.send(core, &get);
+        settle(&cores);
+        // Found and allowed, though not built.
+        let found = ErrorType::Cmd(CommandError::Prohibited);
+        assert_eq!(peer.words(), [words(&Response::Err(found))]);
+    }
+}
+
+#[test]
+fn congestion_stops_connections_and_ends_with_a_wake_up() {
+    let cores = cores(2, QueuePlacement::Remote);
+    let (waits, gone) = (Peer::open(&cores[0], 1), Peer::open(&cores[0], 2));
+    let queue = waits.create(&cores);
+    assert!(!cores[0].is_congested_for(&waits.connection));
+    while !cores[0].mesh.is_congested() {
+        waits.own(&cores[0], &queue, &Command::Que);
+    }
+    assert!(cores[0].is_congested_for(&waits.connection));
+    assert!(cores[0].is_congested_for(&waits.connection));
+    assert!(cores[0].is_congested_for(&gone.connection));
+    cores[0].close_session(&gone.connection);
+    waits.is_woken();
+    // The sender's end of the mesh is emptied only when it looks again.
+    while cores[1].receive() {}
+    assert!(cores[0].mesh.is_congested());
+    assert!(!waits.is_woken());
+    cores[0].receive();
+    assert!(!cores[0].mesh.is_congested());
+    assert!(waits.is_woken());
+    assert!(cores[0].congested.borrow().is_empty());
+    settle(&cores);
+    assert!(waits.connection.session.borrow().is_settled());
+}
+
+#[test]
+fn a_message_without_room_is_asked_for_again_from_either_shard() {
+    for (placement, home) in [(QueuePlacement::Local, 0), (QueuePlacement::Remote, 1)] {
+        let cores = cores(2, placement);
+        let peer = Peer::open(&cores[0], 1);
+        let queue = peer.create(&cores);
+        assert_eq!(cores[0].partitioner.shard_of(&queue.recipient), home);
+        peer.own(&cores[0], &queue, &Command::Sub);
+        peer.message(&cores[0], &queue);
+        settle(&cores);
+        assert_eq!(peer.words(), ["SOK", "MSG", "OK"]);
+        peer.is_woken();
+        let reference = peer.client.session;
+        cores[0].run(|router| cores[0].redeliver(reference, queue.recipient, router));
+        settle(&cores);
+        assert_eq!(peer.words(), ["MSG"]);
+        assert!(peer.is_woken());
+    }
+}
+
+#[test]
+fn a_stop_wakes_every_connection() {
+    let cores = cores(1, QueuePlacement::Local);
+    let peers = [Peer::open(&cores[0], 1), Peer::open(&cores[0], 2)];
+    cores[0].stop();
+    assert!(cores[0].is_stopping());
+    assert!(peers.iter().all(Peer::is_woken));
+}
+
+#[test]
+fn only_stalled_connections_are_dropped() {
+    let cores = cores(1, QueuePlacement::Local);
+    let [stalled, recovered, busy] = [1, 2, 3].map(|slot| Peer::open(&cores[0], slot));
+    stalled.connection.set_stalled(true);
+    recovered.connection.set_stalled(true);
+    recovered.connection.set_stalled(false);
+    cores[0].drop_stalled(Duration::from_secs(3600));
+    assert!(!stalled.connection.is_aborted());
+    // The clock may be coarse, but it has moved once this returns.
+    while !stalled.connection.is_aborted() {
+        cores[0].drop_stalled(Duration::ZERO);
+    }
+    assert!(stalled.is_woken());
+    for peer in [recovered, busy] {
+        assert!(!peer.connection.is_aborted() && !peer.is_woken());
+    }
+}
