@@ -259,7 +259,7 @@ fn an_authorization_is_for_one_session_and_one_transmission() {
         let queue = contact_with(&mut world, &me, key);
         let good = me.transmission(Some(&queue.key), &queue.recipient, &Command::Sub);
         // Replayed in another session.
-        world.execute(0, &other, &[good.clone()]);
+        world.execute(0, &other, std::slice::from_ref(&good));
         assert_eq!(words(&world.take_reply()), AUTH);
         // Any changed byte of the authorization or the command.
         for at in [1, 30, 64] {
