@@ -20,6 +20,8 @@ use super::keys::{ED25519_SIGNATURE_LEN, KEY_25519_LEN, VerifyingKey};
 
 /// Fewest signatures for which a batch is faster than single checks.
 const MIN_BATCH: usize = 3;
+/// Signatures verified together after a larger batch has failed.
+const PART: usize = 16;
 
 struct Item {
     key: [u8; KEY_25519_LEN],
@@ -71,17 +73,24 @@ impl Ed25519Batch {
     /// Verifies and forgets everything collected; one verdict per signature, in order of
     /// [`push`](Self::push).
     ///
-    /// One wrong signature makes the batch fail, and all are then checked singly: about one and a
-    /// half times the cost of single checks alone.
+    /// One wrong signature makes a batch fail. It is then verified in parts, and only the parts
+    /// that fail one by one: a single wrong signature costs little, nothing but wrong ones about
+    /// twice as much as single checks.
     pub fn verify(&mut self) -> Vec<bool> {
-        let verdicts = if self.items.len() >= MIN_BATCH && self.verify_together() {
-            vec![true; self.items.len()]
+        let mut verdicts = Vec::with_capacity(self.items.len());
+        if self.verify_together(&self.items) {
+            verdicts.resize(self.items.len(), true);
         } else {
-            let single = |item: &Item| {
-                VerifyingKey::Ed25519(item.key).verify(self.message(item), &item.signature)
-            };
-            self.items.iter().map(single).collect()
-        };
+            for part in self.items.chunks(PART) {
+                if part.len() < self.items.len() && self.verify_together(part) {
+                    verdicts.resize(verdicts.len() + part.len(), true);
+                } else {
+                    verdicts.extend(part.iter().map(|item| {
+                        VerifyingKey::Ed25519(item.key).verify(self.message(item), &item.signature)
+                    }));
+                }
+            }
+        }
         self.items.clear();
         self.messages.clear();
         verdicts
@@ -91,18 +100,21 @@ impl Ed25519Batch {
         self.messages.get(item.message.clone()).unwrap_or_default()
     }
 
-    fn verify_together(&self) -> bool {
-        let mut keys = Vec::with_capacity(self.items.len());
-        for item in &self.items {
+    /// Whether all of `items` are valid; false also when there are too few to gain from it.
+    fn verify_together(&self, items: &[Item]) -> bool {
+        if items.len() < MIN_BATCH {
+            return false;
+        }
+        let mut keys = Vec::with_capacity(items.len());
+        for item in items {
             // Not a point: no signature of it is valid, only the single checks can tell the rest.
             let Ok(key) = DalekKey::from_bytes(&item.key) else {
                 return false;
             };
             keys.push(key);
         }
-        let messages: Vec<_> = self.items.iter().map(|item| self.message(item)).collect();
-        let signatures: Vec<_> = self
-            .items
+        let messages: Vec<_> = items.iter().map(|item| self.message(item)).collect();
+        let signatures: Vec<_> = items
             .iter()
             .map(|item| Signature::from_bytes(&item.signature))
             .collect();

@@ -25,6 +25,11 @@ pub enum Effect {
         /// The message.
         event: Response<'static>,
     },
+    /// The answer to a request for redelivery when there is no message.
+    NothingToRedeliver {
+        /// Session that asked.
+        session: SessionRef,
+    },
     /// A message to another shard.
     Peer {
         /// The shard.

@@ -248,19 +248,32 @@ impl<S: Store> Shard<S> {
         recipient_id: &Id,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(Location::Queue(slot)) = self.store.find(IdKind::Recipient, recipient_id) else {
-            return;
-        };
-        match self.subscriptions.subscriber(slot) {
-            Some((subscriber, Some(_))) if subscriber == session => {}
-            _ => return,
-        }
-        if let Some(event) = self.deliver_head(now, slot, session) {
-            effects.push(Effect::Push {
+        let effect = match self.undelivered(now, session, recipient_id) {
+            Some(event) => Effect::Push {
                 session,
                 entity: *recipient_id,
                 event,
-            });
+            },
+            None => Effect::NothingToRedeliver { session },
+        };
+        effects.push(effect);
+    }
+
+    /// The message a subscriber was given and has not acknowledged, or what replaced it.
+    fn undelivered(
+        &mut self,
+        now: Timestamp,
+        session: SessionRef,
+        recipient_id: &Id,
+    ) -> Option<Response<'static>> {
+        let Some(Location::Queue(slot)) = self.store.find(IdKind::Recipient, recipient_id) else {
+            return None;
+        };
+        match self.subscriptions.subscriber(slot) {
+            Some((subscriber, Some(_))) if subscriber == session => {
+                self.deliver_head(now, slot, session)
+            }
+            _ => None,
         }
     }
 

@@ -18,8 +18,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use thiserror::Error;
 
-/// Blocks read from one connection before others get a turn.
-const READ_BURST: usize = 8;
+/// Commands taken from one connection before others get a turn; a block is not divided.
+const COMMAND_BURST: usize = 64;
 /// Connections in handshake per executor beyond which new ones are dropped.
 const MAX_HANDSHAKES: usize = 16 << 10;
 /// How long the end of a connection may take.
@@ -216,18 +216,18 @@ impl Pump<'_> {
         if self.connection.is_aborted() {
             return Poll::Ready(Ok(()));
         }
-        let mut blocks = 0;
+        let mut commands = 0;
         // Everything that has arrived is read before anything is sent: answers share blocks.
         let reading = loop {
-            if blocks == READ_BURST {
+            if commands >= COMMAND_BURST {
                 break Reading::More;
             }
             if !self.may_receive() {
                 break Reading::Refused;
             }
             match self.poll_receive(cx) {
-                Poll::Ready(Ok(true)) => blocks += 1,
-                Poll::Ready(Ok(false)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(Some(count))) => commands += count,
+                Poll::Ready(Ok(None)) => return Poll::Ready(Ok(())),
                 Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
                 Poll::Pending => break Reading::Waiting,
             }
@@ -251,17 +251,16 @@ impl Pump<'_> {
             && !self.core.is_congested_for(self.connection)
     }
 
-    /// Handles one block; false at the end of the stream.
-    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ConnectionError>> {
+    /// Handles one block and returns how many commands it had; `None` at the end of the stream.
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<usize>, ConnectionError>> {
         let (core, connection) = (self.core, self.connection);
         let received = self.stream.poll_block(cx, |block| {
             core.run(|router| connection.session.borrow_mut().receive(block, router))
         })?;
-        received.map(|result| match result {
-            None => Ok(false),
-            Some(Ok(())) => Ok(true),
-            Some(Err(_)) => Err(ConnectionError::BlockKeys),
-        })
+        received.map(|result| result.transpose().map_err(|_| ConnectionError::BlockKeys))
     }
 
     /// Sends what the socket takes.

@@ -36,6 +36,8 @@ pub enum CoreMessage {
     SessionClosed(SessionRef),
     /// A session of the sender has room for the message of a queue again.
     Redeliver(SessionRef, Id),
+    /// The answer to it when there is no message.
+    NothingToRedeliver(SessionRef),
 }
 
 /// Commands on their way to another executor, as the bytes they came in.
@@ -382,6 +384,9 @@ impl CoreRouter<'_> {
             CoreMessage::SessionClosed(session) => {
                 core.shard.borrow_mut().session_closed(session);
             }
+            CoreMessage::NothingToRedeliver(session) => {
+                self.effects.push(Effect::NothingToRedeliver { session });
+            }
             CoreMessage::Redeliver(session, id) => {
                 core.shard
                     .borrow_mut()
@@ -408,6 +413,7 @@ impl CoreRouter<'_> {
                         entity,
                         event,
                     } => self.push(session, entity, event),
+                    Effect::NothingToRedeliver { session } => self.nothing_to_redeliver(session),
                     Effect::Peer { shard, message } => {
                         self.core.mesh.send(shard, CoreMessage::Peer(message));
                     }
@@ -432,6 +438,16 @@ impl CoreRouter<'_> {
             self.core.mesh.send(session.core, message);
         } else if let Some(connection) = self.core.connection(session) {
             connection.session.borrow_mut().push(entity, event);
+            connection.wake();
+        }
+    }
+
+    fn nothing_to_redeliver(&mut self, session: SessionRef) {
+        if session.core != self.core.index {
+            let message = CoreMessage::NothingToRedeliver(session);
+            self.core.mesh.send(session.core, message);
+        } else if let Some(connection) = self.core.connection(session) {
+            connection.session.borrow_mut().nothing_deferred();
             connection.wake();
         }
     }

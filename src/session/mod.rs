@@ -27,5 +27,9 @@ pub const OUTBOX_PUSH_LIMIT: usize = 1 << 20;
 /// Bytes waiting below which messages that stayed in their queues are asked for again.
 pub const OUTBOX_LOW_WATER: usize = 128 << 10;
 
+/// Messages a connection asks for again at a time: they come from other cores, so what they will
+/// weigh is not known when they are asked for.
+pub const MAX_REDELIVERIES: usize = 32;
+
 const _: () = assert!(OUTBOX_LOW_WATER < OUTBOX_HIGH_WATER);
 const _: () = assert!(OUTBOX_HIGH_WATER <= OUTBOX_PUSH_LIMIT);

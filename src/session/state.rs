@@ -3,8 +3,8 @@
 use super::batch::{Outgoing, PendingBatch};
 use super::outbox::Outbox;
 use super::{
-    MAX_BATCHES_IN_FLIGHT, MAX_COMMANDS_IN_FLIGHT, OUTBOX_HIGH_WATER, OUTBOX_LOW_WATER,
-    OUTBOX_PUSH_LIMIT,
+    MAX_BATCHES_IN_FLIGHT, MAX_COMMANDS_IN_FLIGHT, MAX_REDELIVERIES, OUTBOX_HIGH_WATER,
+    OUTBOX_LOW_WATER, OUTBOX_PUSH_LIMIT,
 };
 use crate::crypto::chain::{BlockChain, ChainError};
 use crate::crypto::pad;
@@ -43,6 +43,8 @@ pub struct Session {
     outbox: Outbox,
     /// Queues whose message was not taken for want of room, oldest first.
     deferred: VecDeque<Id>,
+    /// Messages asked for again and not here yet, at most [`MAX_REDELIVERIES`].
+    awaited: usize,
     /// Shards that may hold something of this session.
     touched: SmallVec<[u16; 4]>,
 }
@@ -71,6 +73,7 @@ impl Session {
             first_batch: 0,
             outbox: Outbox::default(),
             deferred: VecDeque::new(),
+            awaited: 0,
             touched: SmallVec::new(),
         }
     }
@@ -80,12 +83,13 @@ impl Session {
         self.reference
     }
 
-    /// Handles a received block: dispatches its commands, answers what needs no shard.
+    /// Handles a received block: dispatches its commands, answers what needs no shard. Returns how
+    /// many commands it had.
     pub fn receive(
         &mut self,
         block: &mut [u8; BLOCK_SIZE],
         router: &mut impl Router,
-    ) -> Result<(), Broken> {
+    ) -> Result<usize, Broken> {
         let content = match &mut self.chains {
             Some(chains) => match chains.receive.open_block(block) {
                 Ok(content) => Some(content),
@@ -100,12 +104,13 @@ impl Session {
             refused.push(&[], &[], Some(Response::Err(ErrorType::Block)));
             self.in_flight.push_back(refused);
             self.complete();
-            return Ok(());
+            return Ok(1);
         };
         let number = self
             .first_batch
             .wrapping_add(u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX));
-        let mut pending = PendingBatch::with_capacity(batch.len());
+        let commands = batch.len();
+        let mut pending = PendingBatch::with_capacity(commands);
         let mut routed: SmallVec<[(u16, Vec<Request<'_>>); 1]> = SmallVec::new();
         for (index, bytes) in (0..=u8::MAX).zip(batch) {
             let ticket = Ticket {
@@ -138,7 +143,7 @@ impl Session {
             router.dispatch(shard, self.reference, &self.context, &requests);
         }
         self.complete();
-        Ok(())
+        Ok(commands)
     }
 
     /// Takes the answer to a command. A redirected command is dispatched again.
@@ -186,9 +191,13 @@ impl Session {
     /// A message for a reader that is too slow is not kept: its queue has it, and is asked again
     /// once there is room (see [`take_deferred`](Self::take_deferred)).
     pub fn push(&mut self, entity: Id, event: Response<'static>) {
-        if matches!(event, Response::Msg { .. }) && self.waiting_bytes() >= OUTBOX_PUSH_LIMIT {
-            self.deferred.push_back(entity);
-            return;
+        if matches!(event, Response::Msg { .. }) {
+            // One that nobody asked for counts too: the window opens a little early.
+            self.awaited = self.awaited.saturating_sub(1);
+            if self.waiting_bytes() >= OUTBOX_PUSH_LIMIT {
+                self.deferred.push_back(entity);
+                return;
+            }
         }
         let mut event = event;
         for batch in &mut self.in_flight {
@@ -202,10 +211,17 @@ impl Session {
 
     /// A queue whose message was not taken, once there is room for it again.
     pub fn take_deferred(&mut self) -> Option<Id> {
-        if self.waiting_bytes() > OUTBOX_LOW_WATER {
+        if self.waiting_bytes() > OUTBOX_LOW_WATER || self.awaited >= MAX_REDELIVERIES {
             return None;
         }
-        self.deferred.pop_front()
+        let id = self.deferred.pop_front()?;
+        self.awaited += 1;
+        Some(id)
+    }
+
+    /// A queue that was asked again has nothing for this session.
+    pub fn nothing_deferred(&mut self) {
+        self.awaited = self.awaited.saturating_sub(1);
     }
 
     /// Whether a further block should be read.

@@ -122,6 +122,8 @@ pub struct World {
     pub replies: Vec<(SessionRef, Ticket, Answer)>,
     /// Mail between shards: from, to, what.
     pub mail: Vec<(u16, u16, PeerMessage)>,
+    /// Sessions that asked for a message that is not there.
+    pub nothing: Vec<SessionRef>,
 }
 
 impl World {
@@ -154,6 +156,7 @@ impl World {
             pushes: Vec::new(),
             replies: Vec::new(),
             mail: Vec::new(),
+            nothing: Vec::new(),
         }
     }
 
@@ -171,6 +174,7 @@ impl World {
                     entity,
                     event,
                 } => self.pushes.push((session, entity, event)),
+                Effect::NothingToRedeliver { session } => self.nothing.push(session),
                 Effect::Peer { shard, message } => self.mail.push((from, shard, message)),
             }
         }

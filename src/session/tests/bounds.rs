@@ -4,8 +4,8 @@ use super::peer::{Peer, message, numbered};
 use crate::protocol::batch::MAX_BATCH_ITEMS;
 use crate::protocol::{BLOCK_SIZE, Command, Response, Version};
 use crate::session::{
-    MAX_BATCHES_IN_FLIGHT, MAX_COMMANDS_IN_FLIGHT, OUTBOX_HIGH_WATER, OUTBOX_LOW_WATER,
-    OUTBOX_PUSH_LIMIT,
+    MAX_BATCHES_IN_FLIGHT, MAX_COMMANDS_IN_FLIGHT, MAX_REDELIVERIES, OUTBOX_HIGH_WATER,
+    OUTBOX_LOW_WATER, OUTBOX_PUSH_LIMIT,
 };
 
 const QUEUE: [u8; 24] = [1; 24];
@@ -84,14 +84,20 @@ fn messages_without_room_stay_in_their_queues() {
     let mut deferred = Vec::new();
     while let Some(block) = peer.next() {
         sent.extend(block.into_iter().map(|r| r.entity_id));
-        if let Some(id) = peer.session.take_deferred() {
+        let before = deferred.len();
+        while let Some(id) = peer.session.take_deferred() {
             deferred.push(id.to_vec());
-            while let Some(id) = peer.session.take_deferred() {
-                deferred.push(id.to_vec());
-            }
-            // Asked for as soon as there is room, not when nothing is left to send.
-            assert!(peer.session.has_output());
         }
+        let asked = deferred.len() - before;
+        assert!(asked <= MAX_REDELIVERIES);
+        // Asked for as soon as there is room, not when nothing is left to send.
+        assert!(before > 0 || asked == 0 || peer.session.has_output());
+        // The queues have nothing any more: the next may be asked.
+        (0..asked).for_each(|_| peer.session.nothing_deferred());
+    }
+    while let Some(id) = peer.session.take_deferred() {
+        deferred.push(id.to_vec());
+        peer.session.nothing_deferred();
     }
     let pushed = sent.len() - 1;
     assert!(pushed * BLOCK_SIZE <= OUTBOX_PUSH_LIMIT + BLOCK_SIZE);
