@@ -20,6 +20,8 @@ use thiserror::Error;
 
 /// Commands taken from one connection before others get a turn; a block is not divided.
 const COMMAND_BURST: usize = 64;
+/// Writes to one connection, of a few blocks each, before others get a turn.
+const WRITE_BURST: usize = 16;
 /// Connections in handshake per executor beyond which new ones are dropped.
 const MAX_HANDSHAKES: usize = 16 << 10;
 /// How long the end of a connection may take.
@@ -113,8 +115,11 @@ impl Acceptor {
         if let Some(refusal) = &established.service_refusal {
             let mut block = Box::new([0; BLOCK_SIZE]);
             put_plain_block(refusal, &mut block).map_err(|_| ConnectionError::HelloTooLarge)?;
-            stream.write_block(&block).await?;
-            stream.close().await?;
+            let refuse = async {
+                stream.write_block(&block).await?;
+                Ok(stream.close().await?)
+            };
+            within(self.handshake_timeout, "SMP", refuse).await?;
             return Ok(None);
         }
         Ok(Some((stream, established)))
@@ -263,9 +268,9 @@ impl Pump<'_> {
         received.map(|result| result.transpose().map_err(|_| ConnectionError::BlockKeys))
     }
 
-    /// Sends what the socket takes.
+    /// Sends what the socket takes, a bounded amount before others get a turn.
     fn send(&mut self, cx: &mut Context<'_>) -> Result<(), ConnectionError> {
-        loop {
+        for _ in 0..WRITE_BURST {
             self.ask_for_deferred();
             let mut broken = false;
             let session = &self.connection.session;
@@ -289,6 +294,8 @@ impl Pump<'_> {
             }
             self.connection.set_stalled(false);
         }
+        cx.waker().wake_by_ref();
+        Ok(())
     }
 
     /// Messages that found no room are asked for once there is some.

@@ -19,7 +19,11 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Time spent on messages of other executors before connections get a turn: what one costs
+/// depends on what it asks for.
+const RECEIVE_TIME: Duration = Duration::from_millis(1);
 
 /// What executors tell each other.
 #[derive(Debug)]
@@ -297,10 +301,12 @@ impl Core {
 
     /// Handles what other executors sent; says whether there may be more.
     pub fn receive(&self) -> bool {
+        let start = Instant::now();
         self.run(|router| {
             let more = self.mesh.receive(|from, message| {
                 router.take(from, message);
                 router.carry_out();
+                start.elapsed() < RECEIVE_TIME
             });
             if self.mesh.flush() {
                 self.resume_congested();
@@ -329,7 +335,7 @@ impl Core {
     }
 
     /// Drops connections whose peer has taken nothing for longer than `limit`.
-    pub fn drop_stalled(&self, limit: std::time::Duration) {
+    pub fn drop_stalled(&self, limit: Duration) {
         for (_, (_, connection)) in &self.sessions.borrow().table {
             let stalled_at = connection.stalled_at.get();
             if stalled_at.is_some_and(|at| at.elapsed() > limit) {

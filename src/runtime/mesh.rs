@@ -39,6 +39,8 @@ pub struct Mesh<M> {
     index: usize,
     /// Messages waiting at this sender.
     waiting: Cell<usize>,
+    /// The peer to receive from first.
+    first: Cell<usize>,
 }
 
 #[derive(Debug)]
@@ -92,6 +94,7 @@ pub fn connect<M>(executors: usize) -> (Vec<Mesh<M>>, MeshAlarm) {
             nodes: Arc::clone(&nodes),
             index,
             waiting: Cell::new(0),
+            first: Cell::new(0),
         }
     };
     ((0..executors).map(mesh).collect(), MeshAlarm { nodes })
@@ -168,19 +171,26 @@ impl<M> Mesh<M> {
         !self.is_congested()
     }
 
-    /// Takes what has arrived, a bounded number from each peer; says whether more may be there.
-    pub fn receive(&self, mut take: impl FnMut(u16, M)) -> bool {
+    /// Takes what has arrived, a bounded number from each peer and only while `take` says so; says
+    /// whether more may be there.
+    pub fn receive(&self, mut take: impl FnMut(u16, M) -> bool) -> bool {
+        let mut on = true;
         let mut more = false;
-        for (from, peer) in (0..=u16::MAX).zip(&self.peers) {
+        // Another peer is first each time, or a busy one could keep the others waiting.
+        let first = self.first.get();
+        self.first.set((first + 1) % self.peers.len());
+        let numbered = (0..=u16::MAX).zip(&self.peers);
+        for (from, peer) in numbered.clone().skip(first).chain(numbered.take(first)) {
             let Some(peer) = peer else { continue };
             let mut taken = 0;
-            while taken < RECEIVE_BURST
+            while on
+                && taken < RECEIVE_BURST
                 && let Some(message) = peer.inbound.queue.pop()
             {
                 taken += 1;
-                take(from, message);
+                on = take(from, message);
             }
-            more |= taken == RECEIVE_BURST;
+            more |= taken == RECEIVE_BURST || !on;
             // Whether or not anything was taken: the sender may have found the queue full just
             // before it was emptied, and have noted so just after.
             if peer.inbound.starved.load(Ordering::SeqCst)
@@ -202,11 +212,19 @@ mod tests {
     use std::task::{Poll, Wake};
     use std::thread;
 
+    /// Takes whatever there is.
+    fn all<M>(mut take: impl FnMut(u16, M)) -> impl FnMut(u16, M) -> bool {
+        move |from, message| {
+            take(from, message);
+            true
+        }
+    }
+
     /// Receives until `done` says so, as an executor's task does.
     async fn pump<M>(mesh: &Mesh<M>, mut take: impl FnMut(u16, M), mut done: impl FnMut() -> bool) {
         poll_fn(|cx| {
             mesh.register(cx.waker());
-            let more = mesh.receive(&mut take);
+            let more = mesh.receive(all(&mut take));
             mesh.flush();
             mesh.announce();
             if done() {
@@ -259,13 +277,13 @@ mod tests {
         }
         assert!(a.is_congested());
         let mut received = 0;
-        while b.receive(|_, i| {
+        while b.receive(all(|_, i| {
             assert_eq!(i, received);
             received += 1;
-        }) {}
+        })) {}
         a.flush();
         assert!(!a.is_congested());
-        b.receive(|_, i| received = i + 1);
+        b.receive(all(|_, i| received = i + 1));
         assert_eq!(received, QUEUE_DEPTH + 1);
     }
 
@@ -279,10 +297,10 @@ mod tests {
         }
         for (index, mesh) in meshes.iter().enumerate() {
             let mut from = Vec::new();
-            mesh.receive(|peer, to| {
+            mesh.receive(all(|peer, to| {
                 assert_eq!(usize::from(to), index);
                 from.push(peer);
-            });
+            }));
             assert_eq!(from.len(), 4);
         }
     }
@@ -374,7 +392,7 @@ mod tests {
         let link = &b.peers[0].as_ref().unwrap().inbound;
         // The receiver empties the queue between the refusal and the sender's note of it.
         link.starved.store(false, Ordering::SeqCst);
-        while b.receive(|_, _| {}) {}
+        while b.receive(all(|_, _| {})) {}
         link.starved.store(true, Ordering::SeqCst);
         let alarm = Arc::new(Alarm::default());
         a.register(&Waker::from(Arc::clone(&alarm)));
@@ -382,7 +400,7 @@ mod tests {
         assert!(alarm.0.load(Ordering::SeqCst));
         assert!(a.flush());
         let mut received = Vec::new();
-        b.receive(|_, i| received.push(i));
+        b.receive(all(|_, i| received.push(i)));
         assert_eq!(received, [QUEUE_DEPTH]);
     }
 

@@ -15,7 +15,7 @@ use crate::transport::credential::{Credential, CredentialError};
 use crate::transport::listener::{ListenError, Listener, Reservation};
 use futures_lite::future::poll_fn;
 use glommio::timer::sleep;
-use glommio::{GlommioError, LocalExecutorBuilder, spawn_local};
+use glommio::{GlommioError, LocalExecutorBuilder, Placement, spawn_local};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use rustls::ServerConfig;
@@ -99,11 +99,14 @@ impl From<GlommioError<()>> for RunError {
 /// Runs the relay until SIGINT or SIGTERM; `listening` gets the addresses once all executors
 /// accept connections.
 pub fn run(plan: &RelayPlan, listening: impl FnOnce(&[SocketAddr])) -> Result<(), RunError> {
-    // Before any thread exists, so that a signal during start stops the process in order too.
-    let signals = Signals::new([SIGINT, SIGTERM]).map_err(RunError::Signals)?;
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(RunError::Signals)?;
     let relay = Relay::start(plan)?;
-    listening(&relay.addresses);
-    relay.wait(signals)
+    if relay.await_listening(&mut signals)? {
+        listening(&relay.addresses);
+        relay.wait(signals)?;
+    }
+    tracing::info!("Server stopped");
+    Ok(())
 }
 
 /// What every executor is started with.
@@ -176,37 +179,45 @@ impl Relay {
         for (index, mesh) in (0..shard_count).zip(meshes) {
             let placement = placement::placement(usize::from(index), shards, &cores);
             let (shared, report) = (Arc::clone(&shared), report.clone());
-            LocalExecutorBuilder::new(placement)
-                .name(&format!("shard-{index}"))
-                .io_memory(IO_MEMORY)
-                .spawn(move || async move {
-                    let result = run_executor(index, &shared, mesh, &report).await;
-                    let last = result.map_or_else(Report::Failed, |()| Report::Stopped);
-                    // The main thread may have given up already.
-                    let _ = report.send(last);
-                })?;
+            let shard = move || {
+                let result = run_shard(index, placement, &shared, mesh, &report);
+                let last = result.map_or_else(Report::Failed, |()| Report::Stopped);
+                // The main thread may have given up already.
+                let _ = report.send(last);
+            };
+            thread::Builder::new()
+                .name(format!("shard-{index}"))
+                .spawn(shard)
+                .map_err(|e| RunError::Executor(e.to_string()))?;
         }
         drop(report);
-        let relay = Self {
+        Ok(Self {
             addresses,
             shards,
             shutdown,
             alarm,
             reports,
-        };
-        relay.await_listening()?;
-        Ok(relay)
+        })
     }
 
-    fn await_listening(&self) -> Result<(), RunError> {
-        for _ in 0..self.shards {
-            match self.reports.recv() {
-                Ok(Report::Listening) => {}
+    /// Waits until every executor listens; false when a signal came first.
+    fn await_listening(&self, signals: &mut Signals) -> Result<bool, RunError> {
+        let mut starting = self.shards;
+        while starting > 0 {
+            match self.reports.recv_timeout(HEARTBEAT) {
+                Ok(Report::Listening) => starting -= 1,
                 Ok(Report::Failed(error)) => return Err(error),
-                Ok(Report::Stopped) | Err(_) => return Err(RunError::ShardFailed),
+                // A port may take a minute to become free.
+                Err(mpsc::RecvTimeoutError::Timeout) if signals.pending().next().is_some() => {
+                    return Ok(false);
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => self.alarm.wake_all(),
+                Ok(Report::Stopped) | Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    return Err(RunError::ShardFailed);
+                }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn wait(self, mut signals: Signals) -> Result<(), RunError> {
@@ -234,7 +245,6 @@ impl Relay {
                 }
             }
         }
-        tracing::info!("Server stopped");
         Ok(())
     }
 }
@@ -263,6 +273,21 @@ fn raise_descriptor_limit() {
     if let Err(e) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!("the limit of open files stays at {:?}: {e}", limit.current);
     }
+}
+
+/// Runs the executor of a shard on this thread until it stops.
+fn run_shard(
+    index: u16,
+    placement: Placement,
+    shared: &Shared,
+    mesh: Mesh<CoreMessage>,
+    report: &mpsc::Sender<Report>,
+) -> Result<(), RunError> {
+    let executor = LocalExecutorBuilder::new(placement)
+        .name(&format!("shard-{index}"))
+        .io_memory(IO_MEMORY)
+        .make()?;
+    executor.run(run_executor(index, shared, mesh, report))
 }
 
 async fn run_executor(
@@ -312,7 +337,7 @@ async fn run_executor(
         .into_iter()
         .map(|listener| spawn_local(accept(Rc::clone(&acceptor), listener, Rc::clone(&failure))))
         .collect();
-    let receiving = spawn_local(receive_from_mesh(Rc::clone(&core)));
+    let receiving = spawn_local(receive_from_mesh(Rc::clone(&core), shared.shutdown.clone()));
     let sweeping = spawn_local(sweep(Rc::clone(&core)));
     // The main thread may have given up already.
     let _ = report.send(Report::Listening);
@@ -376,13 +401,15 @@ async fn accept(acceptor: Rc<Acceptor>, listener: Listener, failure: Rc<Failure>
 }
 
 /// The one task that receives what other executors send.
-async fn receive_from_mesh(core: Rc<Core>) {
+async fn receive_from_mesh(core: Rc<Core>, shutdown: Shutdown) {
     poll_fn::<(), _>(|cx| {
         core.mesh().register(cx.waker());
         if core.receive() {
             cx.waker().wake_by_ref();
         }
-        core.note_alarm();
+        if shutdown.is_requested() {
+            core.note_alarm();
+        }
         Poll::Pending
     })
     .await;

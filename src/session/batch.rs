@@ -70,13 +70,16 @@ impl PendingBatch {
         }
     }
 
+    /// The entity of command `index`, when it is one of this server's ids.
+    pub fn entity(&self, index: u8) -> Option<Id> {
+        Id::try_from(&self.slots.get(usize::from(index))?.entity_id[..]).ok()
+    }
+
     /// Adds a message that must follow the answer to command `index`.
     pub fn follow(&mut self, index: u8, message: Response<'static>) {
-        let index = usize::from(index);
-        let entity = self.slots.get(index).map(|slot| &slot.entity_id[..]);
-        if let Some(entity) = entity.and_then(|id| Id::try_from(id).ok()) {
+        if let Some(entity) = self.entity(index) {
             self.bytes += weight(&message);
-            self.messages.push((index, entity, message));
+            self.messages.push((usize::from(index), entity, message));
         }
     }
 

@@ -156,6 +156,7 @@ impl Session {
             self.redirect(ticket, shard, &transmission, router);
             return;
         }
+        let has_room = self.waiting_bytes() < OUTBOX_PUSH_LIMIT;
         let offset = ticket.batch.wrapping_sub(self.first_batch) as usize;
         let Some(batch) = self.in_flight.get_mut(offset) else {
             return;
@@ -164,7 +165,11 @@ impl Session {
             Answer::Response(response) => batch.answer(ticket.index, response),
             Answer::Subscribed { response, message } => {
                 batch.answer(ticket.index, response);
-                batch.follow(ticket.index, message);
+                if has_room {
+                    batch.follow(ticket.index, message);
+                } else {
+                    self.deferred.extend(batch.entity(ticket.index));
+                }
             }
             Answer::Redirect { .. } => {}
         }
