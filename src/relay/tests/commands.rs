@@ -143,6 +143,18 @@ fn recipient_keys_are_replaced_as_a_whole() {
 }
 
 #[test]
+fn recipient_keys_are_few() {
+    let (me, _) = two_clients();
+    let mut world = World::new(1);
+    let contact = world.contact(&me);
+    let key = contact.key.public();
+    for (count, answer) in [(17, "ERR AUTH"), (255, "ERR AUTH"), (16, "OK"), (1, "OK")] {
+        let replace = Command::RKey(vec![key; count]);
+        assert_eq!(world.own(&me, &contact, &replace), answer, "{count}");
+    }
+}
+
+#[test]
 fn bodies_have_the_limit_of_their_version() {
     let mut world = World::new(1);
     for (version, limit) in [

@@ -1,8 +1,9 @@
 //! What a peer can make a session hold, and how much fits a block.
 
-use super::peer::{Peer, message, numbered};
+use super::peer::{Peer, Received, message, numbered};
 use crate::protocol::batch::MAX_BATCH_ITEMS;
 use crate::protocol::{BLOCK_SIZE, Command, Response, Version};
+use crate::relay::{Answer, Ticket};
 use crate::session::{
     MAX_BATCHES_IN_FLIGHT, MAX_COMMANDS_IN_FLIGHT, MAX_REDELIVERIES, OUTBOX_HIGH_WATER,
     OUTBOX_LOW_WATER, OUTBOX_PUSH_LIMIT,
@@ -63,6 +64,30 @@ fn a_reader_that_is_too_slow_is_not_read() {
     assert!(peer.next().is_some());
     assert!(peer.next().is_some());
     assert!(peer.session.wants_input());
+}
+
+#[test]
+fn messages_behind_confirmations_need_room_too() {
+    let mut peer = Peer::plain();
+    let room = u8::try_from(OUTBOX_PUSH_LIMIT / BLOCK_SIZE).unwrap();
+    let subs: Vec<_> = (0..room + 9).map(|_| peer.sub(&QUEUE)).collect();
+    peer.send(&subs);
+    for index in 0..room + 9 {
+        let answer = Answer::Subscribed {
+            response: Response::Sok(None),
+            message: message(index),
+        };
+        let ticket = Ticket { batch: 0, index };
+        peer.session.answer(ticket, answer, &mut peer.router);
+    }
+    assert_eq!(peer.session.take_deferred(), None);
+    let all = peer.all();
+    let is_message = |r: &&Received| matches!(r.response, Response::Msg { .. });
+    let messages = all.iter().filter(is_message).count();
+    assert_eq!(all.len() - messages, usize::from(room) + 9);
+    assert!(messages <= usize::from(room) + 1);
+    let later = std::iter::from_fn(|| peer.session.take_deferred()).count();
+    assert_eq!(messages + later, usize::from(room) + 9);
 }
 
 #[test]
