@@ -240,7 +240,7 @@ pub fn initialize<R: RngCore + CryptoRng>(
     let ini = directories.ini_file();
     credentials::write_new(&ini, &render(&lines), SECRET_MODE)?;
 
-    let (ini, ca_key) = (ini, directories.config.join(credentials::CA_KEY));
+    let (ini, ca_key) = (ini, directories.config.join(credentials::CA_KEY_FILE));
     console.line(&format!(
         "Server initialized, please provide additional server information in {}.\n\
          Run `smp-server start` to start server.\n\
