@@ -8,7 +8,7 @@ use crate::transport::credential::{
 };
 use anyhow::Context;
 use rand::{CryptoRng, RngCore};
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -57,10 +57,21 @@ pub(super) fn create<R: RngCore + CryptoRng>(
     Ok(fingerprint)
 }
 
-/// Writes a file that must not exist yet.
+/// Writes a file that must not exist yet, to the disk; its name is durable after
+/// [`sync_folder`].
 pub(super) fn write_new(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
     let mut options = OpenOptions::new();
     let file = options.write(true).create_new(true).mode(mode).open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes()))
-        .with_context(|| path.display().to_string())
+    file.and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    })
+    .with_context(|| path.display().to_string())
+}
+
+/// Makes the names of files in `folder` survive a loss of power.
+pub(super) fn sync_folder(folder: &Path) -> anyhow::Result<()> {
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .with_context(|| folder.display().to_string())
 }

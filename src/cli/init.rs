@@ -239,6 +239,7 @@ pub fn initialize<R: RngCore + CryptoRng>(
     // Last: a directory with an INI file is a complete one.
     let ini = directories.ini_file();
     credentials::write_new(&ini, &render(&lines), SECRET_MODE)?;
+    credentials::sync_folder(&directories.config)?;
 
     let (ini, ca_key) = (ini, directories.config.join(credentials::CA_KEY_FILE));
     console.line(&format!(
