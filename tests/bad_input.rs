@@ -266,7 +266,7 @@ fn impossible_passwords_are_a_syntax_error() {
     every_placement(&Setup::default(), async |server| {
         for version in VERSIONS {
             let mut session = session(server, version).await;
-            for password in ["a b", "a@b", "a:b", "a/b", "a\tb", "\u{e9}"] {
+            for password in ["a b", "a@b", "a:b", "a/b", "a\tb", "\u{80}"] {
                 let mut command = b"NEW ".to_vec();
                 command.extend(wire::ed25519_key(&[5; 32]));
                 command.extend(wire::x25519_key(&[9; 32]));

@@ -1,13 +1,14 @@
 //! The client's side of the SMP handshake (spec: protocol §5).
 
 use smp_server::crypto::chain::BlockChain;
+use smp_server::crypto::hash::sha256;
 use smp_server::crypto::keys::{X25519PublicKey, X25519SecretKey};
 use smp_server::crypto::pad::{pad_into, unpad};
 use smp_server::crypto::signed_key::SignedKey;
 use smp_server::protocol::handshake::{ClientHello, ServerHello};
 use smp_server::protocol::{BLOCK_SIZE, Version};
 use smp_server::transport::TlsStream;
-use smp_server::transport::path::{Fingerprint, fingerprint, leaf_key};
+use smp_server::transport::path::leaf_key;
 
 use crate::client::Options;
 use crate::error::ClientError;
@@ -23,7 +24,7 @@ pub(crate) struct Session {
 /// Reads and checks the server's hello and answers it.
 pub(crate) async fn run(
     stream: &mut TlsStream,
-    identity: &Fingerprint,
+    identity: &[u8; 32],
     options: Options,
 ) -> Result<Session, ClientError> {
     let hello = stream
@@ -78,7 +79,7 @@ pub(crate) async fn run(
 fn check_key(
     hello: &ServerHello<'_>,
     stream: &TlsStream,
-    identity: &Fingerprint,
+    identity: &[u8; 32],
 ) -> Result<Option<X25519PublicKey>, ClientError> {
     let Some(key) = &hello.key else {
         return if hello.versions.max() >= Version::AUTH_COMMANDS {
@@ -88,7 +89,7 @@ fn check_key(
         };
     };
     let chain = &key.chain;
-    if !(2..=4).contains(&chain.len()) || fingerprint(&chain[1]) != *identity {
+    if !(2..=4).contains(&chain.len()) || sha256(&chain[1]) != *identity {
         return Err(ClientError::Hello("certificates of another server"));
     }
     let leaf = stream

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
-use smp_server::transport::path::Fingerprint;
+use smp_server::crypto::certificate::Fingerprint;
 use smp_server::transport::verify::PinnedServer;
 
 /// A [`PinnedServer`] that remembers the first chain it accepted.

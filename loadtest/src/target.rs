@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, SupportedProtocolVersion};
+use smp_server::crypto::certificate::Fingerprint;
 use smp_server::protocol::address::{AddressWithPassword, TransportHost};
 use smp_server::transport::config::CLIENT_ALPN;
-use smp_server::transport::path::Fingerprint;
 use smp_server::transport::provider::provider;
 use thiserror::Error;
 
@@ -72,7 +72,7 @@ pub struct Target {
     /// Where to connect.
     pub socket: SocketAddr,
     /// Fingerprint of the server's identity certificate.
-    pub identity: Fingerprint,
+    pub identity: [u8; 32],
     /// Password for creating queues.
     pub password: Option<String>,
     /// TLS configuration.
@@ -93,7 +93,7 @@ impl Target {
     /// Resolves the first host of `address` and prepares TLS. Without a port: 5223.
     pub fn new(address: &AddressWithPassword, tls: TlsOptions) -> Result<Self, TargetError> {
         let server = &address.server;
-        let identity = Fingerprint::try_from(&server.key_hash[..]).map_err(|_| {
+        let identity = <[u8; 32]>::try_from(&server.key_hash[..]).map_err(|_| {
             TargetError::Address("the fingerprint of the address is not 32 bytes".to_owned())
         })?;
         let port = server
@@ -106,7 +106,7 @@ impl Target {
             socket: resolve(host, port)?,
             identity,
             password: address.password.clone(),
-            tls: client_config(identity, tls)?,
+            tls: client_config(Fingerprint(identity), tls)?,
             connect_timeout: Duration::from_secs(15),
         })
     }

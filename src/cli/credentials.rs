@@ -1,26 +1,21 @@
 //! The files of a server's identity (spec: operations §0, §1.5).
 
 use crate::crypto::certificate::{
-    self, CertificateProfile, Fingerprint, KeyAlgorithm, certificate_to_pem, private_key_to_pem,
+    CertificateProfile, Fingerprint, KeyAlgorithm, certificate_to_pem, private_key_to_pem,
+};
+use crate::transport::credential::{
+    CA_CERTIFICATE_FILE, FINGERPRINT_FILE, SERVER_CERTIFICATE_FILE, SERVER_KEY_FILE,
 };
 use anyhow::Context;
 use rand::{CryptoRng, RngCore};
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use time::OffsetDateTime;
 
 /// The CA's private key; not needed to run the server.
-pub(super) const CA_KEY: &str = "ca.key";
-/// The identity certificate.
-pub(super) const CA_CERTIFICATE: &str = "ca.crt";
-/// The online private key.
-pub(super) const SERVER_KEY: &str = "server.key";
-/// The online certificate.
-pub(super) const SERVER_CERTIFICATE: &str = "server.crt";
-/// The fingerprint of the identity certificate.
-pub(super) const FINGERPRINT: &str = "fingerprint";
+pub(super) const CA_KEY_FILE: &str = "ca.key";
 
 /// Mode of files with secrets.
 pub(super) const SECRET_MODE: u32 = 0o600;
@@ -45,34 +40,38 @@ pub(super) fn create<R: RngCore + CryptoRng>(
     let fingerprint = Fingerprint::of(&ca_der);
 
     let write = |name: &str, text: &str, mode| write_new(&folder.join(name), text, mode);
-    write(CA_KEY, &private_key_to_pem(&ca_key)?, SECRET_MODE)?;
-    write(CA_CERTIFICATE, &certificate_to_pem(&ca_der)?, PUBLIC_MODE)?;
-    write(SERVER_KEY, &private_key_to_pem(&server_key)?, SECRET_MODE)?;
+    write(CA_KEY_FILE, &private_key_to_pem(&ca_key)?, SECRET_MODE)?;
+    write(
+        CA_CERTIFICATE_FILE,
+        &certificate_to_pem(&ca_der)?,
+        PUBLIC_MODE,
+    )?;
+    write(
+        SERVER_KEY_FILE,
+        &private_key_to_pem(&server_key)?,
+        SECRET_MODE,
+    )?;
     let pem = certificate_to_pem(&server_der)?;
-    write(SERVER_CERTIFICATE, &pem, PUBLIC_MODE)?;
-    write(FINGERPRINT, &format!("{fingerprint}\n"), PUBLIC_MODE)?;
+    write(SERVER_CERTIFICATE_FILE, &pem, PUBLIC_MODE)?;
+    write(FINGERPRINT_FILE, &format!("{fingerprint}\n"), PUBLIC_MODE)?;
     Ok(fingerprint)
 }
 
-/// Writes a file that must not exist yet.
+/// Writes a file that must not exist yet, to the disk; its name is durable after
+/// [`sync_folder`].
 pub(super) fn write_new(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
     let mut options = OpenOptions::new();
     let file = options.write(true).create_new(true).mode(mode).open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes()))
-        .with_context(|| path.display().to_string())
+    file.and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    })
+    .with_context(|| path.display().to_string())
 }
 
-/// The stored fingerprint, and that of the first certificate in `ca.crt`.
-pub(super) fn fingerprints(folder: &Path) -> anyhow::Result<(Option<Fingerprint>, Fingerprint)> {
-    let read = |name: &str| {
-        let path = folder.join(name);
-        std::fs::read(&path).with_context(|| path.display().to_string())
-    };
-    let stored = read(FINGERPRINT)?;
-    let stored = std::str::from_utf8(&stored).ok();
-    let stored = stored.and_then(|text| text.parse().ok());
-    let ca = certificate::certificates_from_pem(&read(CA_CERTIFICATE)?)
-        .with_context(|| folder.join(CA_CERTIFICATE).display().to_string())?;
-    let identity = ca.first().context("no certificate")?;
-    Ok((stored, Fingerprint::of(identity)))
+/// Makes the names of files in `folder` survive a loss of power.
+pub(super) fn sync_folder(folder: &Path) -> anyhow::Result<()> {
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .with_context(|| folder.display().to_string())
 }

@@ -239,8 +239,9 @@ pub fn initialize<R: RngCore + CryptoRng>(
     // Last: a directory with an INI file is a complete one.
     let ini = directories.ini_file();
     credentials::write_new(&ini, &render(&lines), SECRET_MODE)?;
+    credentials::sync_folder(&directories.config)?;
 
-    let (ini, ca_key) = (ini, directories.config.join(credentials::CA_KEY));
+    let (ini, ca_key) = (ini, directories.config.join(credentials::CA_KEY_FILE));
     console.line(&format!(
         "Server initialized, please provide additional server information in {}.\n\
          Run `smp-server start` to start server.\n\

@@ -30,7 +30,8 @@ pub fn serve(plan: StartPlan) -> anyhow::Result<()> {
     refuse_foreign_state(state)?;
     tracing::warn!("queues and messages are kept in memory only and are lost when the relay stops");
     if plan.maintenance {
-        println!("Server started in 'maintenance' mode, exiting");
+        let line = "Server started in 'maintenance' mode, exiting";
+        let _ = writeln!(stdout(), "{line}");
         return Ok(());
     }
     let relay = RelayPlan {
@@ -64,6 +65,8 @@ fn start_logging(level: LogLevel) {
         .with_target(false)
         .with_ansi(stderr().is_terminal())
         .with_writer(stderr)
+        // Lines that stderr does not take are lost: telling stderr would panic.
+        .log_internal_errors(false)
         .try_init();
 }
 

@@ -2,10 +2,11 @@
 //! (spec: operations §1.6–§1.8).
 
 use crate::cli::init::{self, InitOptions};
-use crate::cli::{CliError, Console, Directories, credentials, start_lines, version};
+use crate::cli::{CliError, Console, Directories, start_lines, version};
 use crate::config::settings::Https;
 use crate::config::{Settings, SettingsError};
 use crate::crypto::certificate::Fingerprint;
+use crate::transport::credential::{self, Credential, CredentialError};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -121,7 +122,8 @@ pub fn run(
     }
     let plan = prepare(options, directories)?;
     print_lines(&plan, console)?;
-    check_credentials(directories)?;
+    // Before anything is opened; the relay loads them itself.
+    Credential::load(&directories.config).map_err(unusable)?;
     if let Some(https) = &plan.settings.web.https {
         check_https(https, console)?;
     }
@@ -140,11 +142,8 @@ fn initial_options(options: &StartOptions) -> InitOptions {
 }
 
 fn prepare(options: &StartOptions, directories: &Directories) -> Result<StartPlan, CliError> {
-    let (stored, fingerprint) = credentials::fingerprints(&directories.config)?;
-    if stored != Some(fingerprint) {
-        let refusal = "Stored fingerprint is invalid.".to_owned();
-        return Err(CliError::Refused(refusal));
-    }
+    let fingerprint =
+        credential::check_stored_fingerprint(&directories.config).map_err(unusable)?;
     let settings = Settings::load(&directories.ini_file()).map_err(|error| match error {
         SettingsError::Syntax { .. } => CliError::Refused(error.to_string()),
         _ => CliError::Failed(error.into()),
@@ -178,28 +177,17 @@ fn print_lines(plan: &StartPlan, console: &mut Console<'_>) -> Result<(), CliErr
     if let Some(advice) = start_lines::port_advice(&transport.port.ports) {
         console.line(advice)?;
     }
-    console.line(&start_lines::expiring_messages(
-        settings.storage.messages.ttl,
-    ))?;
-    let inactive = settings.inactive_clients.as_ref();
-    console.line(&start_lines::inactive_clients(inactive))?;
+    console.line(start_lines::INACTIVE_CLIENTS_STAY)?;
     console.line(start_lines::new_queues(&settings.auth))?;
     Ok(())
 }
 
-/// Refuses to start without credentials, naming the files.
-fn check_credentials(directories: &Directories) -> Result<(), CliError> {
-    let files = [
-        credentials::CA_CERTIFICATE,
-        credentials::SERVER_CERTIFICATE,
-        credentials::SERVER_KEY,
-    ]
-    .map(|name| directories.config.join(name));
-    match missing(files.iter().map(PathBuf::as_path)) {
-        None => Ok(()),
-        Some(files) => Err(CliError::Refused(format!(
-            "----------\nError: no SMP credentials: {files}"
-        ))),
+/// What to say about credentials that do not serve.
+fn unusable(error: CredentialError) -> CliError {
+    match error {
+        CredentialError::FingerprintMismatch => CliError::Refused(error.to_string()),
+        CredentialError::Missing(_) => CliError::Refused(format!("----------\nError: {error}")),
+        _ => CliError::Failed(error.into()),
     }
 }
 

@@ -26,6 +26,8 @@ pub enum Effect {
     Used,
     /// It has none, for this reason; other values than the default are reported.
     Ignored(&'static str),
+    /// It has none yet; a key that asks for something is reported.
+    Pending,
 }
 
 /// What is known about a key apart from its type.
@@ -104,6 +106,7 @@ macro_rules! keys {
     };
 }
 
+use Effect::Pending;
 use Fresh::{Commented, Set, Unwritten};
 
 const NO_POSTGRES: Effect = Effect::Ignored("this server has no PostgreSQL storage");
@@ -139,7 +142,7 @@ keys! {
         "One of virtual, dedicated, colocation, owned."
 }
 "STORE_LOG" {
-    STORE_ENABLE: bool = on_off, "enable", Set("on"), Some("off");
+    STORE_ENABLE: bool = on_off, "enable", Set("on"), Some("off"), effect: Pending;
         "Keep queues in a log, so that they are there again after a restart."
     STORE_QUEUES: QueueStorage = queue_storage, "store_queues", Set("memory"), Some("memory");
         "`memory` is the only storage of queues this server has: its own log."
@@ -152,16 +155,16 @@ keys! {
     DB_DELETED_TTL: String = text, "db_deleted_ttl", Commented("21"), Some("21"), effect: NO_POSTGRES;
     STORE_MESSAGES: MessageStorage = message_storage, "store_messages", Set("memory"), Some("memory");
         "`memory` here means the log of this server as well."
-    RESTORE_MESSAGES: bool = on_off, "restore_messages", Set("on"), None;
+    RESTORE_MESSAGES: bool = on_off, "restore_messages", Set("on"), None, effect: Pending;
         "Keep undelivered messages over a restart. When absent: as `enable`."
-    EXPIRE_MESSAGES_DAYS: Duration = days, "expire_messages_days", Set("21"), Some("21");
+    EXPIRE_MESSAGES_DAYS: Duration = days, "expire_messages_days", Set("21"), Some("21"), effect: Pending;
         "When undelivered messages and notifications are dropped."
-    EXPIRE_MESSAGES_ON_START: bool = on_off, "expire_messages_on_start", Set("on"), Some("on");
-    EXPIRE_MESSAGES_ON_SEND: bool = on_off, "expire_messages_on_send", Set("off"), Some("on");
-    EXPIRE_NTFS_HOURS: Duration = hours, "expire_ntfs_hours", Set("24"), Some("24");
-    LOG_STATS: bool = on_off, "log_stats", Set("off"), Some("off");
+    EXPIRE_MESSAGES_ON_START: bool = on_off, "expire_messages_on_start", Set("on"), Some("on"), effect: Pending;
+    EXPIRE_MESSAGES_ON_SEND: bool = on_off, "expire_messages_on_send", Set("off"), Some("on"), effect: Pending;
+    EXPIRE_NTFS_HOURS: Duration = hours, "expire_ntfs_hours", Set("24"), Some("24"), effect: Pending;
+    LOG_STATS: bool = on_off, "log_stats", Set("off"), Some("off"), effect: Pending;
         "Write a line of statistics per day to a CSV file."
-    PROMETHEUS_INTERVAL: Duration = seconds, "prometheus_interval", Commented("60"), None;
+    PROMETHEUS_INTERVAL: Duration = seconds, "prometheus_interval", Commented("60"), None, effect: Pending;
         "Seconds between rewrites of the Prometheus metrics file."
 }
 "AUTH" {
@@ -188,48 +191,48 @@ keys! {
     WEBSOCKETS: String = text, "websockets", Set("off"), Some("off"),
         effect: Effect::Ignored("this server does not serve WebSockets");
         "Deprecated in the reference server, without effect here."
-    CONTROL_PORT: u16 = port, "control_port", Commented("5224"), None;
+    CONTROL_PORT: u16 = port, "control_port", Commented("5224"), None, effect: Pending;
     ACCEPT_SERVICE_CREDENTIALS: bool = on_off, "accept_service_credentials", Unwritten, Some("on");
 }
 "PROXY" {
-    HOST_MODE: HostMode = host_mode, "host_mode", Commented("public"), Some("public");
+    HOST_MODE: HostMode = host_mode, "host_mode", Commented("public"), Some("public"), effect: Pending;
         "Connections to other servers, made to forward messages. `public` or `onion` says which"
         "host of a server with several is preferred, and required_host_mode that no other will do."
-    REQUIRED_HOST_MODE: bool = on_off, "required_host_mode", Commented("off"), Some("off");
-    OWN_SERVER_DOMAINS: Vec<String> = words, "own_server_domains", Commented(""), Some("");
+    REQUIRED_HOST_MODE: bool = on_off, "required_host_mode", Commented("off"), Some("off"), effect: Pending;
+    OWN_SERVER_DOMAINS: Vec<String> = words, "own_server_domains", Commented(""), Some(""), effect: Pending;
         "Domains of your other servers: forwarding to them is counted apart."
-    SOCKS_PROXY: SocksProxy = socks_proxy, "socks_proxy", Commented("localhost:9050"), None;
+    SOCKS_PROXY: SocksProxy = socks_proxy, "socks_proxy", Commented("localhost:9050"), None, effect: Pending;
         "SOCKS5 proxy for these connections; not the one that brings clients to this server."
-    SOCKS_MODE: SocksMode = socks_mode, "socks_mode", Commented("onion"), Some("onion");
+    SOCKS_MODE: SocksMode = socks_mode, "socks_mode", Commented("onion"), Some("onion"), effect: Pending;
         "`onion`: the proxy is used for .onion hosts only. `always`: for every host."
-    CLIENT_CONCURRENCY: u32 = within::<1, 65535>, "client_concurrency", Commented("32"), Some("32");
+    CLIENT_CONCURRENCY: u32 = within::<1, 65535>, "client_concurrency", Commented("32"), Some("32"), effect: Pending;
         "Forwarded commands of one client that are worked on at the same time."
 }
 "INACTIVE_CLIENTS" {
-    DISCONNECT: bool = on_off, "disconnect", Set("on"), Some("off");
+    DISCONNECT: bool = on_off, "disconnect", Set("on"), Some("off"), effect: Pending;
         "Close connections without subscriptions that were silent for `ttl` seconds."
-    INACTIVE_TTL: Duration = seconds, "ttl", Set("21600"), None;
-    INACTIVE_CHECK_INTERVAL: Duration = seconds, "check_interval", Set("3600"), None;
+    INACTIVE_TTL: Duration = seconds, "ttl", Set("21600"), None, effect: Pending;
+    INACTIVE_CHECK_INTERVAL: Duration = seconds, "check_interval", Set("3600"), None, effect: Pending;
 }
 "WEB" {
-    STATIC_PATH: PathBuf = path, "static_path", Set("/var/opt/simplex/www"), None;
+    STATIC_PATH: PathBuf = path, "static_path", Set("/var/opt/simplex/www"), None, effect: Pending;
         "Folder for the generated pages about this server and its connection links."
-    WEB_HTTP: u16 = port, "http", Commented("8000"), None;
+    WEB_HTTP: u16 = port, "http", Commented("8000"), None, effect: Pending;
         "Serve the pages without TLS on this port, for example as an onion site."
-    WEB_HTTPS: u16 = port, "https", Set("443"), None;
+    WEB_HTTPS: u16 = port, "https", Set("443"), None, effect: Pending;
         "Serve the pages with TLS; it needs the certificate chain and the key of your domain."
         "The port may be one of [TRANSPORT]."
-    WEB_CERT: PathBuf = path, "cert", Set("/etc/opt/simplex/web.crt"), None;
-    WEB_KEY: PathBuf = path, "key", Set("/etc/opt/simplex/web.key"), None;
+    WEB_CERT: PathBuf = path, "cert", Set("/etc/opt/simplex/web.crt"), None, effect: Pending;
+    WEB_KEY: PathBuf = path, "key", Set("/etc/opt/simplex/web.key"), None, effect: Pending;
 }
 "RELAY" {
     SHARDS: u32 = within::<1, 1024>, "shards", Commented("4"), None;
         "Settings that the reference server does not have; all may be left out."
         "Threads that serve clients; by default every core, or all but one of four or more."
-    DURABILITY: Durability = durability, "durability", Commented("disk"), Some("disk");
+    DURABILITY: Durability = durability, "durability", Commented("disk"), Some("disk"), effect: Pending;
         "What a confirmed message or queue survives: `disk` - loss of power, `process` - the"
         "death of the server alone, which is faster."
-    SEGMENT_MB: u32 = within::<1, 1024>, "segment_mb", Commented("64"), Some("64");
+    SEGMENT_MB: u32 = within::<1, 1024>, "segment_mb", Commented("64"), Some("64"), effect: Pending;
         "Size of the files of the log, MiB."
     QUEUE_PLACEMENT: QueuePlacement = queue_placement, "queue_placement", Commented("local"), Some("local");
         "Which thread keeps a new queue: `local` - the one of its creator, `spread` - any,"
@@ -238,22 +241,25 @@ keys! {
         "Listen on this address only; by default on all."
     MSG_QUEUE_QUOTA: u32 = within::<1, 65535>, "msg_queue_quota", Commented("128"), Some("128");
         "Messages a queue holds before its sender is told to wait."
-    MESSAGE_TTL: Duration = seconds, "message_ttl", Commented("1814400"), None;
+    MESSAGE_TTL: Duration = seconds, "message_ttl", Commented("1814400"), None, effect: Pending;
         "Seconds; the TTLs replace expire_messages_days and expire_ntfs_hours."
-    MESSAGE_CHECK_INTERVAL: Duration = seconds, "message_check_interval", Commented("7200"), Some("7200");
-    NTF_TTL: Duration = seconds, "ntf_ttl", Commented("86400"), None;
-    NTF_CHECK_INTERVAL: Duration = seconds, "ntf_check_interval", Commented("3600"), Some("3600");
-    NTF_DELIVERY_INTERVAL_MS: Duration = milliseconds, "ntf_delivery_interval_ms", Commented("1500"), Some("1500");
+    MESSAGE_CHECK_INTERVAL: Duration = seconds, "message_check_interval", Commented("7200"), Some("7200"),
+        effect: Pending;
+    NTF_TTL: Duration = seconds, "ntf_ttl", Commented("86400"), None, effect: Pending;
+    NTF_CHECK_INTERVAL: Duration = seconds, "ntf_check_interval", Commented("3600"), Some("3600"), effect: Pending;
+    NTF_DELIVERY_INTERVAL_MS: Duration = milliseconds, "ntf_delivery_interval_ms", Commented("1500"), Some("1500"),
+        effect: Pending;
         "Milliseconds between deliveries of notifications, and of ended subscriptions."
-    PENDING_END_INTERVAL_MS: Duration = milliseconds, "pending_end_interval_ms", Commented("15000"), Some("15000");
+    PENDING_END_INTERVAL_MS: Duration = milliseconds, "pending_end_interval_ms", Commented("15000"), Some("15000"),
+        effect: Pending;
     MIN_VERSION: u16 = version, "min_version", Commented("6"), Some("6");
         "Protocol versions offered to clients."
     MAX_VERSION: u16 = version, "max_version", Commented("18"), Some("18");
     ALPN: bool = on_off, "alpn", Commented("on"), Some("on");
         "`off` does not negotiate by ALPN, as servers before it existed."
-    SMP_PROXY: bool = on_off, "smp_proxy", Commented("on"), Some("on");
+    SMP_PROXY: bool = on_off, "smp_proxy", Commented("on"), Some("on"), effect: Pending;
         "Forward messages to other servers; seconds during which a failed server is not tried again."
-    PROXY_ERROR_INTERVAL: Duration = seconds, "proxy_error_interval", Commented("30"), Some("30");
+    PROXY_ERROR_INTERVAL: Duration = seconds, "proxy_error_interval", Commented("30"), Some("30"), effect: Pending;
     X448: bool = on_off, "x448", Commented("off"), Some("off");
         "Accept X448 in TLS: saves some clients a round trip and costs three times the work."
     MAX_CONNECTIONS: u32 = within::<1, { u32::MAX }>, "max_connections", Commented("100000"), None;

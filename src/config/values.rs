@@ -1,6 +1,7 @@
 //! Types of single settings and their parsers: each gives the value or says what is accepted
 //! (spec: operations §2.1, §2.2).
 
+use crate::protocol::address::is_valid_password;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -181,8 +182,7 @@ impl FromStr for Password {
     type Err = Accepted;
 
     fn from_str(text: &str) -> Result<Self, Accepted> {
-        let allowed = |b: u8| b.is_ascii_graphic() && !matches!(b, b'@' | b':' | b'/');
-        if !text.is_empty() && text.bytes().all(allowed) {
+        if is_valid_password(text.as_bytes()) {
             Ok(Self(Zeroizing::new(text.to_owned())))
         } else {
             let accepted = "printable ASCII characters without blanks, '@', ':' and '/'";

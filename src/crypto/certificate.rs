@@ -8,6 +8,7 @@
 mod rcgen_encoder;
 mod x509_encoder;
 
+use crate::crypto::hash::sha256;
 use crate::crypto::keys::{KeyError, SigningKey, VerifyingKey};
 use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE as BASE64_URL};
@@ -68,9 +69,7 @@ pub struct Fingerprint(pub [u8; FINGERPRINT_LEN]);
 impl Fingerprint {
     /// The fingerprint of the certificate with this DER.
     pub fn of(certificate_der: &[u8]) -> Self {
-        let mut hash = [0; FINGERPRINT_LEN];
-        hash.copy_from_slice(digest::digest(&digest::SHA256, certificate_der).as_ref());
-        Self(hash)
+        Self(sha256(certificate_der))
     }
 }
 

@@ -8,7 +8,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use super::keys::SharedSecret;
 use super::smp_box::{BoxError, BoxKey, NONCE_LEN, Nonce, TAG_LEN};
 
-/// Bytes of every transport block.
+/// Bytes of every transport block, in both directions (spec: protocol §4).
 pub const BLOCK_SIZE: usize = 16384;
 /// Bytes of the padded content inside an encrypted block.
 pub const PADDED_BLOCK_LEN: usize = BLOCK_SIZE - TAG_LEN;

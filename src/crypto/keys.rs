@@ -45,7 +45,8 @@ pub enum KeyError {
     Malformed,
 }
 
-fn strip<const N: usize>(der: &[u8], prefix: &[u8]) -> Option<[u8; N]> {
+/// The raw key behind `prefix`; borrowed, since it may be a secret.
+fn strip<'a, const N: usize>(der: &'a [u8], prefix: &[u8]) -> Option<&'a [u8; N]> {
     der.strip_prefix(prefix)?.try_into().ok()
 }
 
@@ -64,11 +65,11 @@ impl PublicAuthKey {
     /// Decodes a SubjectPublicKeyInfo; X448 is refused.
     pub fn from_spki(der: &[u8]) -> Result<Self, KeyError> {
         if let Some(k) = strip(der, &SPKI_ED25519) {
-            Ok(Self::Ed25519(k))
+            Ok(Self::Ed25519(*k))
         } else if let Some(k) = strip(der, &SPKI_X25519) {
-            Ok(Self::X25519(k))
+            Ok(Self::X25519(*k))
         } else if let Some(k) = strip(der, &SPKI_ED448) {
-            Ok(Self::Ed448(k))
+            Ok(Self::Ed448(*k))
         } else {
             Err(KeyError::Unsupported)
         }
@@ -108,6 +109,7 @@ impl X25519PublicKey {
     /// Decodes a SubjectPublicKeyInfo.
     pub fn from_spki(der: &[u8]) -> Result<Self, KeyError> {
         strip(der, &SPKI_X25519)
+            .copied()
             .map(Self)
             .ok_or(KeyError::Unsupported)
     }
@@ -156,7 +158,7 @@ impl X25519SecretKey {
     /// Decodes a PKCS#8 private key of 48 bytes.
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
         strip(der, &PKCS8_X25519)
-            .map(Self::from_bytes)
+            .map(|raw| Self::prepare(Zeroizing::new(*raw)))
             .ok_or(KeyError::Unsupported)
     }
 
@@ -226,8 +228,12 @@ impl std::fmt::Debug for SigningKey {
 impl SigningKey {
     /// A key from a raw Ed25519 seed.
     pub fn ed25519_from_seed(seed: [u8; KEY_25519_LEN]) -> Result<Self, KeyError> {
-        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| KeyError::Malformed)?;
-        Ok(Self::Ed25519(Box::new(pair), Zeroizing::new(seed)))
+        Self::ed25519(&Zeroizing::new(seed))
+    }
+
+    fn ed25519(seed: &[u8; KEY_25519_LEN]) -> Result<Self, KeyError> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| KeyError::Malformed)?;
+        Ok(Self::Ed25519(Box::new(pair), Zeroizing::new(*seed)))
     }
 
     /// A key from a raw Ed448 seed.
@@ -237,24 +243,24 @@ impl SigningKey {
 
     /// A fresh Ed25519 key.
     pub fn generate_ed25519<R: RngCore + CryptoRng>(rng: &mut R) -> Result<Self, KeyError> {
-        let mut seed = [0; KEY_25519_LEN];
-        rng.fill_bytes(&mut seed);
-        Self::ed25519_from_seed(seed)
+        let mut seed = Zeroizing::new([0; KEY_25519_LEN]);
+        rng.fill_bytes(&mut seed[..]);
+        Self::ed25519(&seed)
     }
 
     /// A fresh Ed448 key.
     pub fn generate_ed448<R: RngCore + CryptoRng>(rng: &mut R) -> Self {
-        let mut seed = [0; KEY_ED448_LEN];
-        rng.fill_bytes(&mut seed);
-        Self::ed448_from_seed(seed)
+        let mut seed = Zeroizing::new([0; KEY_ED448_LEN]);
+        rng.fill_bytes(&mut seed[..]);
+        Self::Ed448(seed)
     }
 
     /// Decodes a PKCS#8 private key (48 or 73 bytes).
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
         if let Some(seed) = strip(der, &PKCS8_ED25519) {
-            Self::ed25519_from_seed(seed)
+            Self::ed25519(seed)
         } else if let Some(seed) = strip(der, &PKCS8_ED448) {
-            Ok(Self::ed448_from_seed(seed))
+            Ok(Self::Ed448(Zeroizing::new(*seed)))
         } else {
             Err(KeyError::Unsupported)
         }

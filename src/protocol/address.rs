@@ -138,10 +138,20 @@ impl ServerAddress {
 /// Whether `text` may stand as a password in addresses and settings: printable ASCII without
 /// blanks, `@`, `:` and `/`, at least one character.
 pub fn is_valid_password(text: &[u8]) -> bool {
-    !text.is_empty()
-        && text
-            .iter()
-            .all(|b| b.is_ascii_graphic() && !matches!(b, b'@' | b':' | b'/'))
+    !text.is_empty() && text.iter().copied().all(is_password_character)
+}
+
+/// Whether `text` may stand as a password in commands: printable Latin-1 without blanks, `@`, `:`
+/// and `/`, and perhaps nothing at all. Servers have no such passwords other than those of
+/// [`is_valid_password`], but the reference tells a wrong one from a malformed one.
+pub fn is_valid_wire_password(text: &[u8]) -> bool {
+    // 0xA0 is a blank, 0xAD an invisible hyphen.
+    text.iter()
+        .all(|b| is_password_character(*b) || matches!(b, 0xa1..=0xac | 0xae..=0xff))
+}
+
+fn is_password_character(b: u8) -> bool {
+    b.is_ascii_graphic() && !matches!(b, b'@' | b':' | b'/')
 }
 
 /// A server with the password for creating queues: the form operators publish.

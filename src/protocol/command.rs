@@ -1,6 +1,6 @@
 //! What clients send (spec: protocol §9).
 
-use super::address::{ServerAddress, is_valid_password};
+use super::address::{ServerAddress, is_valid_wire_password};
 use super::encoding::{
     DecodeError, Reader, put_auth_key, put_bool, put_bytes8, put_bytes16, put_dh_key, put_list,
     put_maybe,
@@ -206,7 +206,7 @@ impl NotifierCredentials {
 
 fn decode_password<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
     let password = r.bytes8()?;
-    if is_valid_password(password) {
+    if is_valid_wire_password(password) {
         Ok(password)
     } else {
         Err(DecodeError::Invalid("password"))

@@ -21,15 +21,13 @@ pub mod version;
 #[cfg(test)]
 mod tests;
 
+pub use crate::crypto::chain::BLOCK_SIZE;
+pub use crate::crypto::smp_box::TAG_LEN as BLOCK_TAG_SIZE;
 pub use command::Command;
 pub use error::ErrorType;
 pub use response::Response;
 pub use version::{Version, VersionRange};
 
-/// Size of every block in both directions (spec: protocol §4).
-pub const BLOCK_SIZE: usize = 16384;
-/// Bytes of the Poly1305 tag in front of an encrypted block.
-pub const BLOCK_TAG_SIZE: usize = 16;
 /// Most bytes of content in a plain block.
 pub const MAX_PLAIN_CONTENT: usize = BLOCK_SIZE - 2;
 /// Most bytes of content in an encrypted block.
@@ -39,5 +37,6 @@ pub const ID_LEN: usize = 24;
 /// Longest body any version may store (spec: protocol §22).
 pub const MAX_STORED_BODY: usize = 16088;
 
+const _: () = assert!(BLOCK_SIZE == 16384 && BLOCK_TAG_SIZE == 16);
 const _: () = assert!(MAX_ENCRYPTED_CONTENT == 16366);
 const _: () = assert!(batch::MAX_BATCH_BYTES + 1 == MAX_ENCRYPTED_CONTENT);

@@ -11,8 +11,10 @@ use std::borrow::Cow;
 /// Bytes that a decoder borrows and a server owns.
 pub type Bytes<'a> = Cow<'a, [u8]>;
 
-/// Length of a boxed message body in `MSG`, in every version (spec: protocol §12).
-pub const BOXED_MESSAGE_LEN: usize = 16122;
+/// In `MSG`, in every version (spec: protocol §12).
+pub use crate::crypto::message::BOXED_BODY_LEN as BOXED_MESSAGE_LEN;
+
+const _: () = assert!(BOXED_MESSAGE_LEN == 16122);
 
 /// A response or an unsolicited message.
 #[derive(Debug, Clone, PartialEq, Eq)]

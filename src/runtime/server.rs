@@ -3,13 +3,14 @@
 use super::connection::{Acceptor, STALL_LIMIT};
 use super::core::{Core, CoreMessage};
 use super::mesh::{self, Mesh, MeshAlarm};
+use super::partition_key;
 use super::placement;
 use super::shutdown::{DRAIN_TIME, Shutdown};
 use crate::config::settings::Settings;
 use crate::protocol::{Version, VersionRange};
 use crate::relay::{PARTITIONS, Partitioner, Shard, ShardConfig};
 use crate::session::Identity;
-use crate::store::{MemoryStore, partition_key};
+use crate::store::MemoryStore;
 use crate::transport::config::{ServerOptions, server_config};
 use crate::transport::credential::{Credential, CredentialError};
 use crate::transport::listener::{ListenError, Listener, Reservation};

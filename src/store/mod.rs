@@ -5,7 +5,6 @@
 //! client only once the change it promises is durable.
 
 mod memory;
-pub mod partition_key;
 mod record;
 
 pub use memory::MemoryStore;

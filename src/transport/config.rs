@@ -9,9 +9,9 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, Error, ServerConfig, SupportedProtocolVersion};
 
 use super::credential::{BySni, Credential};
-use super::path::Fingerprint;
 use super::provider::provider;
 use super::verify::{OptionalClient, PinnedServer};
+use crate::crypto::certificate::Fingerprint;
 
 /// Protocols an SMP server accepts; any of them enables the full SMP version range
 /// (spec: protocol §2.2).

@@ -7,18 +7,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::{self, CertifiedKey, Signer};
 use rustls::{Error, SignatureAlgorithm, SignatureScheme};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
+use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::capture;
-use super::path::{self, Fingerprint};
+use super::path;
+use crate::crypto::certificate::{
+    CertificateError, Fingerprint, certificates_from_pem, private_key_from_pem,
+};
 use crate::crypto::keys::{SigningKey, VerifyingKey};
 
 /// The identity certificate and any above it.
@@ -37,12 +37,20 @@ pub enum CredentialError {
     #[error("no SMP credentials: {}", list(.0))]
     Missing(Vec<PathBuf>),
     /// A file exists but cannot be read, or the fingerprint or CA file does not exist.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        reason: io::Error,
+    },
+    /// A file holds no certificates in PEM form.
+    #[error("{}: {reason}", path.display())]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: CertificateError,
     },
     /// The CA certificate is not the one this server was initialised with.
     #[error("Stored fingerprint is invalid.")]
@@ -57,41 +65,34 @@ fn list(files: &[PathBuf]) -> String {
     names.join(", ")
 }
 
-fn read(path: PathBuf) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
-    match fs::read(&path) {
-        Ok(bytes) => Ok(Zeroizing::new(bytes)),
-        Err(source) => Err(CredentialError::Read { path, source }),
-    }
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
+    fs::read(path)
+        .map(Zeroizing::new)
+        .map_err(|reason| CredentialError::Read {
+            path: path.to_owned(),
+            reason,
+        })
 }
 
-fn read_certificates(path: PathBuf) -> Result<Vec<CertificateDer<'static>>, CredentialError> {
-    let pem = read(path)?;
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<_, _>>()
-        .map_err(|_| CredentialError::Invalid)?;
-    if chain.is_empty() {
-        return Err(CredentialError::Invalid);
-    }
-    Ok(chain)
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CredentialError> {
+    certificates_from_pem(&read(path)?).map_err(|reason| CredentialError::Certificates {
+        path: path.to_owned(),
+        reason,
+    })
 }
 
-/// The fingerprint of the first certificate of `ca.crt` in `folder`.
-pub fn ca_fingerprint(folder: &Path) -> Result<Fingerprint, CredentialError> {
-    let chain = read_certificates(folder.join(CA_CERTIFICATE_FILE))?;
-    chain
-        .first()
-        .map(path::fingerprint)
-        .ok_or(CredentialError::Invalid)
-}
-
-/// Compares the stored `fingerprint` file with `ca.crt` in `folder` and returns the fingerprint.
-/// The file holds its base64url form on the first line.
+/// Compares the stored `fingerprint` file with the first certificate of `ca.crt` in `folder` and
+/// returns the fingerprint. The file holds its base64url form on the first line.
 pub fn check_stored_fingerprint(folder: &Path) -> Result<Fingerprint, CredentialError> {
-    let stored = read(folder.join(FINGERPRINT_FILE))?;
-    let actual = ca_fingerprint(folder)?;
+    let stored = read(&folder.join(FINGERPRINT_FILE))?;
+    let chain = read_certificates(&folder.join(CA_CERTIFICATE_FILE))?;
     let first_line = stored.split(|b| *b == b'\n').next().unwrap_or_default();
-    match URL_SAFE.decode(first_line.trim_ascii()) {
-        Ok(decoded) if decoded == actual => Ok(actual),
+    let stored: Option<Fingerprint> = str::from_utf8(first_line)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let actual = chain.first().map(|identity| Fingerprint::of(identity));
+    match (stored, actual) {
+        (Some(stored), Some(actual)) if stored == actual => Ok(actual),
         _ => Err(CredentialError::FingerprintMismatch),
     }
 }
@@ -113,7 +114,7 @@ impl Credential {
         key: SigningKey,
     ) -> Result<Self, CredentialError> {
         let identity = chain.get(1).or(chain.first());
-        let identity = identity.map(path::fingerprint);
+        let identity = identity.map(|identity| Fingerprint::of(identity));
         let leaf = chain.first().and_then(|leaf| path::leaf_key(leaf).ok());
         let (Some(identity), Some(leaf)) = (identity, leaf) else {
             return Err(CredentialError::Invalid);
@@ -149,15 +150,13 @@ impl Credential {
         if !missing.is_empty() {
             return Err(CredentialError::Missing(missing));
         }
-        let mut chain = read_certificates(leaf)?;
-        let authorities = read_certificates(ca)?;
-        let identity = authorities.first().map(path::fingerprint);
+        let mut chain = read_certificates(&leaf)?;
+        let authorities = read_certificates(&ca)?;
+        let identity = authorities
+            .first()
+            .map(|identity| Fingerprint::of(identity));
         chain.extend(authorities);
-        let pem = read(key)?;
-        let der = PrivatePkcs8KeyDer::from_pem_slice(&pem).map_err(|_| CredentialError::Invalid)?;
-        let der = Zeroizing::new(der);
-        let key =
-            SigningKey::from_pkcs8(der.secret_pkcs8_der()).map_err(|_| CredentialError::Invalid)?;
+        let key = private_key_from_pem(&read(&key)?).map_err(|_| CredentialError::Invalid)?;
         let mut credential = Self::new(chain, key)?;
         if let Some(identity) = identity {
             credential.identity = identity;
@@ -165,9 +164,9 @@ impl Credential {
         Ok(credential)
     }
 
-    /// Fingerprint of the identity certificate: the key hash of the server's address.
-    pub fn identity(&self) -> Fingerprint {
-        self.identity
+    /// Fingerprint of the identity certificate, raw: the key hash of the server's address.
+    pub fn identity(&self) -> [u8; 32] {
+        self.identity.0
     }
 
     /// The chain as sent in TLS, leaf first.
@@ -276,7 +275,7 @@ mod tests {
             write(CA_CERTIFICATE_FILE, pem("CERTIFICATE", &ca.certificate));
             write(SERVER_CERTIFICATE_FILE, pem("CERTIFICATE", &leaf));
             write(SERVER_KEY_FILE, pem("PRIVATE KEY", &key.to_pkcs8()));
-            let text = URL_SAFE.encode(path::fingerprint(&ca.certificate));
+            let text = Fingerprint::of(&ca.certificate);
             write(FINGERPRINT_FILE, format!("{text}\n"));
             Self(dir)
         }
@@ -293,8 +292,8 @@ mod tests {
             let credential = Credential::load(folder.path()).unwrap();
             assert_eq!(credential.chain().len(), 2);
             let identity = check_stored_fingerprint(folder.path()).unwrap();
-            assert_eq!(credential.identity(), identity);
-            assert_eq!(path::fingerprint(&credential.chain()[1]), identity);
+            assert_eq!(credential.identity(), identity.0);
+            assert_eq!(Fingerprint::of(&credential.chain()[1]), identity);
         }
     }
 
@@ -313,7 +312,7 @@ mod tests {
     #[test]
     fn a_foreign_fingerprint_is_refused() {
         let folder = Folder::new(Algorithm::Ed25519);
-        for text in ["", "?\n", &URL_SAFE.encode([1; 32])] {
+        for text in ["", "?\n", &Fingerprint([1; 32]).to_string()] {
             fs::write(folder.path().join(FINGERPRINT_FILE), text).unwrap();
             let error = check_stored_fingerprint(folder.path()).unwrap_err();
             assert_eq!(error.to_string(), "Stored fingerprint is invalid.");

@@ -25,5 +25,6 @@ pub mod stream;
 mod test_certificates;
 pub mod verify;
 
+pub use crate::protocol::BLOCK_SIZE;
 pub use capture::SessionId;
-pub use stream::{BLOCK_SIZE, TlsError, TlsStream};
+pub use stream::{TlsError, TlsStream};

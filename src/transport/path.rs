@@ -3,7 +3,6 @@
 //! The last certificate of the chain is the only trust anchor, names are matched byte for byte,
 //! host names and extended key usage do not matter. WebPKI rules would refuse these certificates.
 
-use aws_lc_rs::digest;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use thiserror::Error;
 use x509_parser::certificate::X509Certificate;
@@ -12,9 +11,6 @@ use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Version;
 
 use crate::crypto::keys::VerifyingKey;
-
-/// SHA-256 of the complete DER encoding of a certificate (spec: protocol §2.4).
-pub type Fingerprint = [u8; 32];
 
 /// Most certificates in a chain: online, identity, operator, network.
 pub const MAX_CHAIN: usize = 4;
@@ -52,14 +48,6 @@ pub enum PathError {
     /// A signature that does not verify, or by a key that is neither Ed25519 nor Ed448.
     #[error("bad certificate signature")]
     Signature,
-}
-
-/// The fingerprint of a DER certificate.
-pub fn fingerprint(certificate: impl AsRef<[u8]>) -> Fingerprint {
-    let digest = digest::digest(&digest::SHA256, certificate.as_ref());
-    let mut fingerprint = [0; 32];
-    fingerprint.copy_from_slice(digest.as_ref());
-    fingerprint
 }
 
 /// The public key of a DER certificate.

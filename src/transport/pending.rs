@@ -1,6 +1,6 @@
 //! Decrypted bytes that wait in a connection: part of a block, or blocks not yet asked for.
 
-use super::stream::BLOCK_SIZE;
+use crate::protocol::BLOCK_SIZE;
 
 /// A queue of bytes that owns no memory while empty.
 #[derive(Default)]

@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 
-use super::stream::{BLOCK_SIZE, BLOCKS_PER_WRITE};
+use super::stream::BLOCKS_PER_WRITE;
+use crate::protocol::BLOCK_SIZE;
 
 /// Longest TLS record of one block: header, content type and tag around the block.
 const RECORD_LEN: usize = BLOCK_SIZE + 5 + 1 + 16;

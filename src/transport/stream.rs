@@ -21,9 +21,8 @@ use super::capture::SessionId;
 use super::engine::{Engine, Request};
 use super::pending::Pending;
 use super::scratch::{Output, Scratch};
+use crate::protocol::BLOCK_SIZE;
 
-/// Bytes in every block of the protocol; one block fills one TLS record (spec: protocol §4).
-pub const BLOCK_SIZE: usize = 16_384;
 /// Most blocks encrypted for one system call, and so the most that can wait unsent.
 pub const BLOCKS_PER_WRITE: usize = 4;
 

@@ -10,8 +10,9 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::path::{self, Fingerprint, PathError};
+use super::path::{self, PathError};
 use super::provider::SIGNATURE_SCHEMES;
+use crate::crypto::certificate::Fingerprint;
 use crate::crypto::keys::VerifyingKey;
 
 /// Accepts the relay whose identity certificate has the expected fingerprint
@@ -34,7 +35,7 @@ impl PinnedServer {
         now: UnixTime,
     ) -> Result<(), PathError> {
         let identity = issuers.first().ok_or(PathError::TooShort)?;
-        if path::fingerprint(identity) != self.identity {
+        if Fingerprint::of(identity) != self.identity {
             return Err(PathError::WrongIdentity);
         }
         path::validate(leaf, issuers, now)
@@ -166,7 +167,7 @@ mod tests {
         let leaf = identity.server(Ed25519).0;
         let chain = [identity.certificate, root.certificate];
         let check = |pin: &CertificateDer<'_>| {
-            PinnedServer::new(path::fingerprint(pin)).check(&leaf, &chain, now())
+            PinnedServer::new(Fingerprint::of(pin)).check(&leaf, &chain, now())
         };
         assert_eq!(check(&chain[0]), Ok(()));
         assert_eq!(check(&chain[1]), Err(PathError::WrongIdentity));
@@ -176,7 +177,7 @@ mod tests {
     #[test]
     fn a_server_needs_two_certificates() {
         let (certificate, _) = Authority::self_signed(Ed25519, "alone");
-        let verifier = PinnedServer::new(path::fingerprint(&certificate));
+        let verifier = PinnedServer::new(Fingerprint::of(&certificate));
         let result = verifier.check(&certificate, &[], now());
         assert_eq!(result, Err(PathError::TooShort));
     }

@@ -39,6 +39,13 @@ pub enum Warning {
         /// Why it is ignored.
         reason: String,
     },
+    /// Keys of a section that this server does not heed yet.
+    Pending {
+        /// Section.
+        section: &'static str,
+        /// Keys, in the order of the file.
+        keys: Vec<&'static str>,
+    },
 }
 
 impl fmt::Display for Warning {
@@ -58,6 +65,9 @@ impl fmt::Display for Warning {
                 key,
                 reason,
             } => write!(f, "key {key} in [{section}] is ignored: {reason}"),
+            Self::Pending { section, keys } => {
+                write!(f, "in [{section}] has no effect yet: {}", keys.join(", "))
+            }
         }
     }
 }
@@ -125,6 +135,11 @@ fn invalid(key: &KeyInfo, text: &str, accepted: String) -> SettingsError {
     }
 }
 
+/// Whether nobody misses the effect of a key.
+fn asks_for_nothing(key: &KeyInfo, text: &str) -> bool {
+    text == "off" || text.is_empty() && key.absent == Some(text)
+}
+
 fn without_effect(ini: &IniFile) -> Vec<Warning> {
     let mut warnings: Vec<_> = ini
         .homeless_keys()
@@ -140,6 +155,7 @@ fn without_effect(ini: &IniFile) -> Vec<Warning> {
             warnings.push(Warning::RepeatedSection(section.to_owned()));
         }
         let mut seen = HashSet::new();
+        let mut pending = None;
         for (name, text) in ini.entries(section) {
             let (owned_section, key) = (section.to_owned(), name.to_owned());
             let first = seen.insert(name);
@@ -160,9 +176,16 @@ fn without_effect(ini: &IniFile) -> Vec<Warning> {
                             reason: reason.to_owned(),
                         });
                     }
-                    Effect::Ignored(_) | Effect::Used => {}
+                    Effect::Pending if !asks_for_nothing(info, text) => {
+                        let (_, keys) = pending.get_or_insert((info.section, Vec::new()));
+                        keys.push(info.name);
+                    }
+                    Effect::Ignored(_) | Effect::Pending | Effect::Used => {}
                 },
             }
+        }
+        if let Some((section, keys)) = pending {
+            warnings.push(Warning::Pending { section, keys });
         }
     }
     warnings

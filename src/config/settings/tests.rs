@@ -15,6 +15,10 @@ fn load(text: &str) -> Result<Settings, SettingsError> {
     Settings::from_ini(&IniFile::parse(text).unwrap())
 }
 
+fn warnings(settings: &Settings) -> Vec<String> {
+    settings.warnings.iter().map(ToString::to_string).collect()
+}
+
 /// The smallest file, with one key more.
 fn with(section: &str, line: &str) -> Result<Settings, SettingsError> {
     if section == "TRANSPORT" {
@@ -27,7 +31,16 @@ fn with(section: &str, line: &str) -> Result<Settings, SettingsError> {
 #[test]
 fn the_file_of_the_reference() {
     let settings = load(REFERENCE).unwrap();
-    assert_eq!(settings.warnings, []);
+    assert_eq!(
+        warnings(&settings),
+        [
+            "in [STORE_LOG] has no effect yet: enable, restore_messages, expire_messages_days, \
+             expire_messages_on_start, expire_ntfs_hours, log_stats",
+            "in [TRANSPORT] has no effect yet: control_port",
+            "in [INACTIVE_CLIENTS] has no effect yet: disconnect, ttl, check_interval",
+            "in [WEB] has no effect yet: static_path",
+        ]
+    );
     assert!(settings.storage.enable && settings.storage.log_stats);
     assert_eq!(
         settings.storage.messages.ttl,
@@ -72,7 +85,13 @@ fn an_old_file() {
                 port: 5223\nwebsockets: off\n[INACTIVE_CLIENTS]\ndisconnect: off\n# ttl: 43200\n\
                 [WEB]\nstatic_path: /var/opt/simplex/www\n#http: 8000\n";
     let settings = load(text).unwrap();
-    assert_eq!(settings.warnings, []);
+    assert_eq!(
+        warnings(&settings),
+        [
+            "in [STORE_LOG] has no effect yet: enable",
+            "in [WEB] has no effect yet: static_path",
+        ]
+    );
     assert_eq!(settings.inactive_clients, None);
     assert!(settings.storage.enable && settings.storage.restore_messages);
     assert!(settings.storage.expire_messages_on_send);
@@ -249,7 +268,7 @@ fn what_has_no_effect_is_reported() {
          [WEB]\nhttps = 443\nhttp = none\n[AUTH]\n[AUTH]\n"
     );
     let settings = load(&text).unwrap();
-    let warnings: Vec<_> = settings.warnings.iter().map(ToString::to_string).collect();
+    let warnings = warnings(&settings);
     for (warning, start) in warnings.iter().zip([
         "key stray before the first section is ignored",
         "key websockets in [TRANSPORT] is ignored: this server does not serve WebSockets",
@@ -257,6 +276,8 @@ fn what_has_no_effect_is_reported() {
         "key port in [TRANSPORT] is repeated, the first is used",
         "unknown section [NAMES]",
         "key db_schema in [STORE_LOG] is ignored: this server has no PostgreSQL storage",
+        "in [STORE_LOG] has no effect yet: prometheus_interval",
+        "in [WEB] has no effect yet: https, http",
         "section [AUTH] is repeated, the last one is used",
         "key prometheus_interval in [STORE_LOG] is ignored: invalid INI setting",
         "key https in [WEB] is ignored: https needs `cert` and `key`",
@@ -264,9 +285,26 @@ fn what_has_no_effect_is_reported() {
     ]) {
         assert!(warning.starts_with(start), "{warning}\nis not\n{start}");
     }
-    assert_eq!(warnings.len(), 10, "{warnings:?}");
+    assert_eq!(warnings.len(), 12, "{warnings:?}");
     assert_eq!(settings.transport.port.ports, [5223]);
     assert_eq!(settings.storage.prometheus_interval, None);
+}
+
+#[test]
+fn what_asks_for_nothing_is_not_reported() {
+    let text = format!(
+        "{LEAST}[STORE_LOG]\nenable = off\nrestore_messages = off\nexpire_messages_on_send = off\n\
+         [PROXY]\nown_server_domains =\nrequired_host_mode = off\n\
+         [INACTIVE_CLIENTS]\ndisconnect = off\n[RELAY]\nsmp_proxy = off\nshards = 1\n"
+    );
+    assert_eq!(load(&text).unwrap().warnings, []);
+    let settings = load(&format!("{LEAST}[PROXY]\nsocks_proxy =\n")).unwrap();
+    let expected = ["in [PROXY] has no effect yet: socks_proxy"];
+    assert_eq!(
+        warnings(&settings),
+        expected,
+        "a proxy at its default address"
+    );
 }
 
 #[test]

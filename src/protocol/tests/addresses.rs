@@ -3,6 +3,7 @@
 use super::super::Command;
 use super::super::address::{
     AddressWithPassword, DEFAULT_PORT, ServerAddress, TransportHost, is_valid_password,
+    is_valid_wire_password,
 };
 use super::super::encoding::{Reader, base64url};
 use super::assert_command;
@@ -253,6 +254,18 @@ fn passwords() {
     ] {
         assert!(!is_valid_password(bad));
     }
+}
+
+#[test]
+fn passwords_in_commands() {
+    for b in 0..=u8::MAX {
+        let printable = matches!(b, 0x21..=0x7e | 0xa1..=0xff) && b != 0xad;
+        let allowed = printable && !b"@:/".contains(&b);
+        assert_eq!(is_valid_wire_password(&[b]), allowed, "{b:#x}");
+        assert_eq!(is_valid_password(&[b]), allowed && b.is_ascii(), "{b:#x}");
+        assert_eq!(is_valid_wire_password(&[b'a', b]), allowed, "{b:#x}");
+    }
+    assert!(is_valid_wire_password(b"") && !is_valid_password(b""));
 }
 
 #[test]

@@ -221,17 +221,28 @@ fn new_queue_at_the_edges_of_versions() {
     refused(17, b"0S1X00");
     refused(18, b"0S001");
     refused(18, b"2S00");
+    // Passwords that no server has, but that are well-formed.
+    for unusual in [&b""[..], b"\xe9", b"\xc3\xa9"] {
+        let new = NewQueue {
+            password: Some(unusual),
+            ..created.clone()
+        };
+        let length = [unusual.len() as u8];
+        accepted(6, &[b"A", &length[..], unusual, b"C"].concat(), &new);
+        accepted(18, &[b"1", &length[..], unusual, b"C00"].concat(), &new);
+    }
     // A password with a character it cannot have.
     out.clear();
     Command::New(password).encode(Version(18), &mut out);
     assert_eq!(Command::decode(&out, Version(18)), Err(Syntax));
     for bad in [
-        &b"\x00"[..],
-        b"\x03a b",
+        &b"\x03a b"[..],
         b"\x01@",
         b"\x01/",
         b"\x01:",
-        b"\x02\xc3\xa9",
+        b"\x01\x7f",
+        b"\x01\xa0",
+        b"\x01\xad",
         b"\x01\n",
     ] {
         refused(18, &[b"1", bad, b"S00"].concat());
@@ -247,9 +258,12 @@ fn proxied_servers() {
     for version in 6..=20 {
         assert!(Command::decode(&prxy(b"0"), Version(version)).is_ok());
         assert!(Command::decode(&prxy(b"1\x04pass"), Version(version)).is_ok());
+        assert!(Command::decode(&prxy(b"1\x00"), Version(version)).is_ok());
+        assert!(Command::decode(&prxy(b"1\x01\xe9"), Version(version)).is_ok());
     }
     assert_refused(&prxy(b""), Syntax);
     assert_refused(&prxy(b"1\x04p@ss"), Syntax);
+    assert_refused(&prxy(b"1\x01\xad"), Syntax);
     assert_refused(&prxy(b"0x"), Syntax);
     assert_refused(b"PRXY \0\x00\x000", Syntax);
     assert_refused(b"PRXY \x01\x01:\x00\x000", Syntax);

@@ -16,6 +16,7 @@ use rustls::{AlertDescription, CertificateError, Error, SupportedProtocolVersion
 use rustls_pki_types::ServerName;
 
 use super::*;
+use crate::crypto::certificate::Fingerprint;
 use crate::transport::config::{
     ClientOptions, ServerOptions, client_config, client_config_of, server_config,
 };
@@ -61,7 +62,11 @@ async fn handshake(server: Arc<ServerConfig>, client: Arc<ClientConfig>) -> (Out
 async fn connection() -> (TlsStream, TlsStream) {
     let credential = server_credential(Ed25519);
     let server = server_config(&credential, ServerOptions::default()).unwrap();
-    let client = client_config(credential.identity(), &ClientOptions::default()).unwrap();
+    let client = client_config(
+        Fingerprint(credential.identity()),
+        &ClientOptions::default(),
+    )
+    .unwrap();
     let (server, client) = handshake(server, client).await;
     (server.unwrap(), client.unwrap())
 }
@@ -115,7 +120,8 @@ fn every_handshake_agrees_on_the_session_identifier() {
                         x448: client_x448,
                         ..ClientOptions::default()
                     };
-                    let client = client_config_of(credential.identity(), &client, &versions);
+                    let client =
+                        client_config_of(Fingerprint(credential.identity()), &client, &versions);
                     let (server, client) = run(handshake(server, client.unwrap()));
                     let (server, client) = (server.unwrap(), client.unwrap());
 
@@ -153,7 +159,7 @@ fn alpn_is_reported() {
             alpn: names,
             ..ClientOptions::default()
         };
-        let client = client_config(credential.identity(), &options).unwrap();
+        let client = client_config(Fingerprint(credential.identity()), &options).unwrap();
         run(handshake(server, client))
     };
     for names in [
@@ -198,7 +204,7 @@ fn client_certificates_are_not_asked_for_when_off() {
     };
     let (server, client) = run(handshake(
         server_config(&credential, server).unwrap(),
-        client_config(credential.identity(), &client).unwrap(),
+        client_config(Fingerprint(credential.identity()), &client).unwrap(),
     ));
     client.unwrap();
     assert!(server.unwrap().peer_certificates().is_none());
@@ -240,7 +246,7 @@ fn bad_client_certificates_get_the_alerts_of_the_reference() {
             ..ClientOptions::default()
         };
         let server = server_config(&credential, ServerOptions::default()).unwrap();
-        let client = client_config(credential.identity(), &options).unwrap();
+        let client = client_config(Fingerprint(credential.identity()), &options).unwrap();
         run(async {
             let (server, client) = handshake(server, client).await;
             assert!(matches!(
@@ -261,7 +267,7 @@ fn bad_client_certificates_get_the_alerts_of_the_reference() {
 fn another_server_is_refused() {
     let credential = server_credential(Ed25519);
     let server = server_config(&credential, ServerOptions::default()).unwrap();
-    let client = client_config([7; 32], &ClientOptions::default()).unwrap();
+    let client = client_config(Fingerprint([7; 32]), &ClientOptions::default()).unwrap();
     let (server, client) = run(handshake(server, client));
     assert!(matches!(
         client.err(),
@@ -641,7 +647,8 @@ fn fragmented_handshakes_and_key_updates_work() {
             credential: Some(&service),
             ..ClientOptions::default()
         };
-        let config = client_config_of(credential.identity(), &options, versions).unwrap();
+        let config =
+            client_config_of(Fingerprint(credential.identity()), &options, versions).unwrap();
         let mut config = Arc::unwrap_or_clone(config);
         config.max_fragment_size = Some(64);
         let server_config = server_config(&credential, ServerOptions::default()).unwrap();
