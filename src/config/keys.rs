@@ -86,7 +86,7 @@ macro_rules! keys {
             $(, effect: $effect:expr)? $(, secret: $secret:expr)? ; $($note:literal)*)+
     })+) => {
         $($(
-            #[doc = concat!("`[", $section, "] ", $name, "`.", $(" ", $note),*)]
+            #[doc = concat!("`", $name, "` of section `", $section, "`.", $(" ", $note),*)]
             pub static $id: Key<$type> = Key {
                 info: KeyInfo {
                     section: $section,

@@ -237,6 +237,7 @@ impl<S: Store> Shard<S> {
     pub fn session_closed(&mut self, session: SessionRef) {
         self.subscriptions.remove_session(session);
         self.pending.session_closed(session);
+        self.agreements.forget(session);
     }
 
     /// Pushes again the message that a session dropped for want of room. If that one is gone

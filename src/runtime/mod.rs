@@ -1,8 +1,8 @@
 //! Executors, the mesh between them, timers, signals, shutdown.
 //!
-//! One executor per shard. An executor's [`core`] joins a shard with the connections that the
+//! One executor per shard. An executor's core joins a shard with the connections that the
 //! kernel gave to its listeners; everything on it is single-threaded. Executors talk only through
-//! the [`mesh`].
+//! the mesh.
 
 mod connection;
 mod core;
