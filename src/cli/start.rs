@@ -111,7 +111,11 @@ pub fn run(
     relay: impl FnOnce(StartPlan) -> anyhow::Result<()>,
 ) -> Result<(), CliError> {
     let ini = directories.ini_file();
-    if !ini.exists() {
+    // A folder that may not be entered is not an uninitialized one.
+    let initialized = ini.try_exists().map_err(|error| {
+        CliError::Failed(anyhow::anyhow!("cannot read {}: {error}", ini.display()))
+    })?;
+    if !initialized {
         if !options.init {
             let ini = ini.display();
             return Err(CliError::Refused(format!(
