@@ -145,6 +145,16 @@ impl<S: Store> Shard<S> {
         }
     }
 
+    /// What gives up the reservation of a link id, when it lives on another shard.
+    pub(super) fn release_link(&self, link_id: &Id) -> Option<Effect> {
+        let shard = self.config.partitioner.shard_of(link_id);
+        let message = PeerMessage::ReleaseAlias {
+            kind: IdKind::Link,
+            id: *link_id,
+        };
+        (shard != self.config.index).then_some(Effect::Peer { shard, message })
+    }
+
     /// Emits an effect once `lsn` is durable.
     pub(super) fn emit(&mut self, lsn: Option<Lsn>, effect: Effect, effects: &mut Vec<Effect>) {
         match lsn {

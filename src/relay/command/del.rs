@@ -1,9 +1,9 @@
 //! `DEL`: delete a queue with its messages (spec: server §3.16).
 
 use crate::protocol::Response;
-use crate::relay::effect::{Effect, PeerMessage};
+use crate::relay::effect::Effect;
 use crate::relay::shard::{Call, Done, Outcome, Shard};
-use crate::store::{IdKind, QueueSlot, Store};
+use crate::store::{QueueSlot, Store};
 
 /// Deletes, and tells a subscriber other than the deleting session.
 pub(in crate::relay) fn execute<S: Store>(
@@ -21,22 +21,11 @@ pub(in crate::relay) fn execute<S: Store>(
         };
         shard.emit(Some(lsn), push, call.effects);
     }
-    if let Some(link) = &record.link {
-        let home = shard.config.partitioner.shard_of(&link.link_id);
-        if home != shard.config.index {
-            let message = PeerMessage::ReleaseAlias {
-                kind: IdKind::Link,
-                id: link.link_id,
-            };
-            shard.emit(
-                Some(lsn),
-                Effect::Peer {
-                    shard: home,
-                    message,
-                },
-                call.effects,
-            );
-        }
+    let release = record
+        .link
+        .and_then(|link| shard.release_link(&link.link_id));
+    if let Some(release) = release {
+        shard.emit(Some(lsn), release, call.effects);
     }
     Done::after(lsn, Response::Ok)
 }

@@ -9,7 +9,7 @@ use crate::protocol::{ErrorType, Response};
 use crate::relay::effect::{Answer, Effect, PeerMessage};
 use crate::relay::partition::Partition;
 use crate::relay::pending::PendingQueue;
-use crate::relay::session_ref::{SessionRef, Ticket};
+use crate::relay::session_ref::SessionRef;
 use crate::relay::shard::{Call, Done, Shard};
 use crate::store::{
     Id, IdKind, LinkRecord, Lsn, NotifierRecord, QueueRecord, QueueStatus, Store, StoreError,
@@ -50,7 +50,7 @@ pub(in crate::relay) fn execute<S: Store>(
     }
     let chosen = client_ids(new, call.request.transmission.corr_id)?;
     let attempts = if chosen.is_some() { 1 } else { ATTEMPTS };
-    let (record, keys) = new_record(shard, call, new, chosen.as_ref());
+    let (mut record, keys) = new_record(shard, call, new, chosen.as_ref());
     let foreign_link = chosen
         .as_ref()
         .and_then(|ids| ids.link_id)
@@ -74,7 +74,6 @@ pub(in crate::relay) fn execute<S: Store>(
         });
         return Ok(None);
     }
-    let mut record = record;
     for _ in 0..attempts {
         match create(shard, call.session, record.clone(), &keys, new.subscribe) {
             Ok((lsn, answer)) => return Done::after(lsn, answer).map(Some),
@@ -116,39 +115,17 @@ pub(in crate::relay) fn resume<S: Store>(
         Ok((lsn, answer)) => (Some(lsn), answer),
         Err(error) => {
             if let Some(id) = link_id.filter(|_| granted) {
-                let home = shard.config.partitioner.shard_of(&id);
-                let message = PeerMessage::ReleaseAlias {
-                    kind: IdKind::Link,
-                    id,
-                };
-                effects.push(Effect::Peer {
-                    shard: home,
-                    message,
-                });
+                effects.extend(shard.release_link(&id));
             }
             (None, error.into())
         }
     };
-    resume_reply(shard, session, ticket, lsn, answer, effects);
-}
-
-fn resume_reply<S: Store>(
-    shard: &mut Shard<S>,
-    session: SessionRef,
-    ticket: Ticket,
-    lsn: Option<Lsn>,
-    answer: Answer,
-    effects: &mut Vec<Effect>,
-) {
-    shard.emit(
-        lsn,
-        Effect::Reply {
-            session,
-            ticket,
-            answer,
-        },
-        effects,
-    );
+    let reply = Effect::Reply {
+        session,
+        ticket,
+        answer,
+    };
+    shard.emit(lsn, reply, effects);
 }
 
 fn is_admitted<S: Store>(shard: &Shard<S>, new: &NewQueue<'_>) -> bool {
