@@ -25,6 +25,25 @@ pub enum Effect {
         /// The message.
         event: Response<'static>,
     },
+    /// A command has taken effect; its answer waits for the disk.
+    Executed {
+        /// Session that sent the command.
+        session: SessionRef,
+        /// Which of its commands.
+        ticket: Ticket,
+    },
+    /// Notifications for a session. It says when it has room for more.
+    Notify {
+        /// Session that gets them.
+        session: SessionRef,
+        /// Notifier ids and what is sent for each, in order.
+        notifications: Vec<(Id, Response<'static>)>,
+    },
+    /// The session has become the subscriber of its service.
+    ServiceJoined {
+        /// The session.
+        session: SessionRef,
+    },
     /// The answer to a request for redelivery when there is no message.
     NothingToRedeliver {
         /// Session that asked.
@@ -44,6 +63,12 @@ pub enum Effect {
 pub enum Answer {
     /// A response with the command's ids.
     Response(Response<'static>),
+    /// The command was refused before it was executed: such answers precede the others of their
+    /// block (spec: server §2.5).
+    Refused(ErrorType),
+    /// Confirmation of a subscription through a service, to be given once the session is the
+    /// subscriber of its service.
+    ServiceSubscription(Response<'static>),
     /// Confirmation of a subscription, and the message that waited in the queue, to be pushed
     /// right after it.
     Subscribed {

@@ -22,7 +22,7 @@ pub(crate) mod tests;
 pub use effect::{Answer, Effect, PeerMessage};
 pub use partition::{PARTITIONS, Partition, Partitioner};
 pub use request::{Refusal, Request};
-pub use session_ref::{SessionContext, SessionRef, Ticket};
+pub use session_ref::{ServiceSession, SessionContext, SessionRef, Ticket};
 pub use shard::{Shard, ShardConfig};
 
 /// Time as shards see it.

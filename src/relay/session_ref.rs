@@ -2,6 +2,8 @@
 
 use crate::crypto::keys::X25519SecretKey;
 use crate::protocol::Version;
+use crate::protocol::handshake::ServiceRole;
+use crate::store::Id;
 
 /// A session of some core. The generation tells a session from an earlier one of the same slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,12 +16,26 @@ pub struct SessionRef {
     pub generation: u32,
 }
 
+/// The service a session belongs to (spec: protocol §5.3, §7.4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceSession {
+    /// Id of the service, stable for its certificate.
+    pub id: Id,
+    /// What the service may do.
+    pub role: ServiceRole,
+    /// SHA-256 of the identity certificate.
+    pub fingerprint: [u8; 32],
+    /// Ed25519 key that signs for the service in this session.
+    pub session_key: [u8; 32],
+}
+
 /// What shards need to know of a session to verify its commands; immutable and shared.
 #[derive(Debug)]
 pub struct SessionContext {
     version: Version,
     session_id: Vec<u8>,
     secret: Option<X25519SecretKey>,
+    service: Option<Box<ServiceSession>>,
 }
 
 impl SessionContext {
@@ -29,6 +45,16 @@ impl SessionContext {
             version,
             session_id: session_id.to_vec(),
             secret,
+            service: None,
+        }
+    }
+
+    /// The same session as a service's.
+    #[must_use]
+    pub fn with_service(self, service: ServiceSession) -> Self {
+        Self {
+            service: Some(Box::new(service)),
+            ..self
         }
     }
 
@@ -45,6 +71,11 @@ impl SessionContext {
     /// Server's session key, for authenticators.
     pub fn secret(&self) -> Option<&X25519SecretKey> {
         self.secret.as_ref()
+    }
+
+    /// The service, when the client proved to be one.
+    pub fn service(&self) -> Option<&ServiceSession> {
+        self.service.as_deref()
     }
 }
 

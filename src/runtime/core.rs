@@ -419,6 +419,15 @@ impl CoreRouter<'_> {
                         entity,
                         event,
                     } => self.push(session, entity, event),
+                    Effect::Notify {
+                        session,
+                        notifications,
+                    } => {
+                        for (entity, event) in notifications {
+                            self.push(session, entity, event);
+                        }
+                    }
+                    Effect::Executed { .. } | Effect::ServiceJoined { .. } => {}
                     Effect::NothingToRedeliver { session } => self.nothing_to_redeliver(session),
                     Effect::Peer { shard, message } => {
                         self.core.mesh.send(shard, CoreMessage::Peer(message));

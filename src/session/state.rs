@@ -162,7 +162,10 @@ impl Session {
             return;
         };
         match answer {
-            Answer::Response(response) => batch.answer(ticket.index, response),
+            Answer::Response(response) | Answer::ServiceSubscription(response) => {
+                batch.answer(ticket.index, response);
+            }
+            Answer::Refused(error) => batch.answer(ticket.index, Response::Err(error)),
             Answer::Subscribed { response, message } => {
                 batch.answer(ticket.index, response);
                 if has_room {

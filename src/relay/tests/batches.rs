@@ -14,6 +14,8 @@ fn answers(world: &mut World) -> Vec<String> {
         .map(|(_, _, answer)| match answer {
             Answer::Response(response) | Answer::Subscribed { response, .. } => words(&response),
             Answer::Redirect { .. } => "redirect".to_owned(),
+            Answer::Refused(error) => format!("refused {error:?}"),
+            Answer::ServiceSubscription(_) => "service".to_owned(),
         })
         .collect()
 }

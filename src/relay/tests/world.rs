@@ -124,6 +124,10 @@ pub struct World {
     pub mail: Vec<(u16, u16, PeerMessage)>,
     /// Sessions that asked for a message that is not there.
     pub nothing: Vec<SessionRef>,
+    /// Commands whose answers wait for the disk.
+    pub executed: Vec<(SessionRef, Ticket)>,
+    /// Sessions that became subscribers of their service.
+    pub joined: Vec<SessionRef>,
 }
 
 impl World {
@@ -157,6 +161,8 @@ impl World {
             replies: Vec::new(),
             mail: Vec::new(),
             nothing: Vec::new(),
+            executed: Vec::new(),
+            joined: Vec::new(),
         }
     }
 
@@ -175,6 +181,15 @@ impl World {
                     event,
                 } => self.pushes.push((session, entity, event)),
                 Effect::NothingToRedeliver { session } => self.nothing.push(session),
+                Effect::Executed { session, ticket } => self.executed.push((session, ticket)),
+                Effect::ServiceJoined { session } => self.joined.push(session),
+                Effect::Notify {
+                    session,
+                    notifications,
+                } => {
+                    let notify = |(id, event)| (session, id, event);
+                    self.pushes.extend(notifications.into_iter().map(notify));
+                }
                 Effect::Peer { shard, message } => self.mail.push((from, shard, message)),
             }
         }
@@ -207,7 +222,8 @@ impl World {
         assert_eq!(self.replies.len(), 1, "{:?}", self.replies);
         let (session, _, answer) = self.replies.remove(0);
         match answer {
-            Answer::Response(response) => response,
+            Answer::Response(response) | Answer::ServiceSubscription(response) => response,
+            Answer::Refused(error) => Response::Err(error),
             Answer::Subscribed { response, message } => {
                 // Which queue it belongs to is what the client asked for.
                 self.pushes.push((session, Id::default(), message));
