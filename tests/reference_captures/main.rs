@@ -7,6 +7,7 @@ mod capture;
 mod commands;
 mod knowledge;
 mod replay;
+mod services;
 
 use std::io::Write as _;
 

@@ -3,6 +3,7 @@
 use crate::capture::{Block, Capture, Direction, Entry};
 use crate::commands::Request;
 use crate::knowledge::{IdKind, PrivateKeys, Queues};
+use crate::services;
 use anyhow::{Context, Result, bail, ensure};
 use smp_server::crypto::chain::BlockChain;
 use smp_server::crypto::hash::sha256;
@@ -13,6 +14,7 @@ use smp_server::protocol::batch::{BatchBuilder, decode_batch};
 use smp_server::protocol::handshake::{CertChainKey, ClientHello, ServerHello, ServiceResponse};
 use smp_server::protocol::transmission::{Transmission, put_sent, put_transmission};
 use smp_server::protocol::{BLOCK_SIZE, Version};
+use smp_server::session::ClaimedSession;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -86,6 +88,8 @@ pub struct Service {
     pub fingerprint: [u8; 32],
     pub session_key: [u8; 32],
     pub id: Option<Vec<u8>>,
+    /// Waits for the service response.
+    claimed: Option<Box<ClaimedSession>>,
 }
 
 /// One connection.
@@ -272,6 +276,8 @@ impl Replay<'_> {
             let ServiceResponse::Accepted(id) = response else {
                 bail!("the service was refused: {response:?}");
             };
+            let claimed = service.claimed.take().context("no claim")?;
+            services::accepted(*claimed, &id, &block.content)?;
             service.id = Some(id.into_owned());
             self.tally.hellos += 1;
             return Ok(());
@@ -356,11 +362,15 @@ impl Replay<'_> {
         if let Some(service) = &hello.service {
             let (leaf, fingerprint) = leaf_and_identity(&service.key.chain)?;
             let signed = SignedKey::decode(&service.key.signed_key)?;
-            session.service = Some(Service {
+            let mut service = Service {
                 fingerprint,
                 session_key: signed.verify_ed25519(&leaf)?,
                 id: None,
-            });
+                claimed: None,
+            };
+            let claimed = services::claim(session, &service, &hello, &block.content)?;
+            service.claimed = Some(claimed);
+            session.service = Some(service);
             self.tally.signed_keys += 1;
         }
         Ok(())
