@@ -6,7 +6,9 @@ use clap::ValueEnum;
 use smp_server::crypto::keys::{
     KeyError, PublicAuthKey, SigningKey, X25519PublicKey, X25519SecretKey,
 };
-use smp_server::crypto::message::{ReceivedBody, decrypt_message};
+use smp_server::crypto::message::{
+    NotificationMeta, ReceivedBody, decrypt_message, decrypt_notification,
+};
 use smp_server::crypto::smp_box::BoxKey;
 use smp_server::protocol::command::{NewQueue, QueueRequest};
 use smp_server::protocol::response::QueueIds;
@@ -245,6 +247,16 @@ pub async fn subscribe(
         Response::Msg { msg_id, boxed } => Ok(Some((msg_id.into_owned(), boxed.into_owned()))),
         other => Err(unexpected("SUB", &other)),
     }
+}
+
+/// Opens the metadata of a notification in place. `key` is the agreement of the recipient's key
+/// for notifications and the server's.
+pub fn open_notification<'a>(
+    key: &BoxKey,
+    nonce: &[u8; 24],
+    boxed: &'a mut [u8],
+) -> Result<NotificationMeta<'a>, ClientError> {
+    decrypt_notification(key, nonce, boxed).map_err(|_| ClientError::Notification)
 }
 
 /// Opens a message in place; a quota marker has no body.

@@ -84,7 +84,7 @@ fn hello_of(version: Version, role: ServiceRole, chain: &[Vec<u8>], signed_key: 
         service: Some(ClientService {
             role,
             key: CertChainKey {
-                chain: chain.iter().map(|c| c.into()).collect(),
+                chain: chain.iter().map(Into::into).collect(),
                 signed_key: signed_key.into(),
             },
         }),
