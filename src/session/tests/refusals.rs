@@ -128,8 +128,8 @@ fn version_six_names_its_session_in_both_directions() {
     stranger[2] ^= 1;
     peer.send(&[ping, stranger]);
     let expected = [
-        ("PONG".to_owned(), vec![1], vec![]),
         ("ERR SESSION".to_owned(), vec![1], vec![]),
+        ("PONG".to_owned(), vec![1], vec![]),
     ];
     assert_eq!(summary(&peer.all()), expected);
 }
