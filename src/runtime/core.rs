@@ -3,27 +3,29 @@
 use super::mesh::Mesh;
 use crate::config::values::QueuePlacement;
 use crate::crypto::hash;
+use crate::protocol::batch::MAX_BATCH_ITEMS;
 use crate::protocol::command::QueueRequest;
 use crate::protocol::{Command, Response};
 use crate::relay::{
     Answer, Effect, Partitioner, PeerMessage, Request, SessionContext, SessionRef, Shard, Ticket,
     Timestamp,
 };
-use crate::session::{Router, Session};
+use crate::session::{BatchKind, FlushDue, Router, Session};
 use crate::store::{Id, MemoryStore};
 use rand::Rng;
 use rand_chacha::ChaCha20Rng;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Time spent on messages of other executors before connections get a turn: what one costs
-/// depends on what it asks for.
-const RECEIVE_TIME: Duration = Duration::from_millis(1);
+/// Time spent on messages of other executors, or on events that were due, before connections get
+/// a turn: what one costs depends on what it asks for.
+const TURN: Duration = Duration::from_millis(1);
 
 /// What executors tell each other.
 #[derive(Debug)]
@@ -32,8 +34,18 @@ pub enum CoreMessage {
     Commands(Box<RemoteCommands>),
     /// The answer to a command of a session of the receiver.
     Reply(SessionRef, Ticket, Box<Answer>),
+    /// A command of a session of the receiver has taken effect; its answer follows.
+    Executed(SessionRef, Ticket),
     /// An unsolicited message to a session of the receiver.
     Push(SessionRef, Id, Box<Response<'static>>),
+    /// Notifications for a session of the receiver.
+    Notify(SessionRef, Vec<(Id, Response<'static>)>),
+    /// A session of the sender has room for as many notifications again.
+    NotificationsTaken(SessionRef, u32),
+    /// Make a session of the sender the subscriber of its service.
+    JoinService(SessionRef, Id),
+    /// The answer to it.
+    ServiceJoined(SessionRef),
     /// Between shards.
     Peer(PeerMessage),
     /// A session of the sender ended.
@@ -94,6 +106,8 @@ pub struct Connection {
     aborted: Cell<bool>,
     /// Whether it waits for the mesh to clear.
     awaits_mesh: Cell<bool>,
+    /// When a block was last received or sent.
+    last_active: Cell<Instant>,
 }
 
 impl Connection {
@@ -114,6 +128,20 @@ impl Connection {
         }
     }
 
+    /// Notes that a block was received or sent.
+    pub fn note_activity(&self) {
+        self.last_active.set(Instant::now());
+    }
+
+    /// How long no block has been received or sent.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the check for inactivity is not built yet")
+    )]
+    pub fn idle_for(&self) -> Duration {
+        self.last_active.get().elapsed()
+    }
+
     /// Whether the connection is to be dropped without further ado.
     pub fn is_aborted(&self) -> bool {
         self.aborted.get()
@@ -132,6 +160,23 @@ struct Sessions {
     generation: u32,
 }
 
+/// What sessions count for the statistics (spec: server §12.2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Blocks that start with `SUB`.
+    pub sub_all_batches: u64,
+    /// Blocks that start with `DEL`.
+    pub deleted_all_batches: u64,
+    /// Blocks that start with `NDEL`.
+    pub ntf_deleted_batches: u64,
+    /// Blocks that start with `NSUB`.
+    pub ntf_sub_batches: u64,
+    /// Ends of subscriptions that were sent.
+    pub sub_ended: u64,
+    /// Their batches.
+    pub sub_ended_batches: u64,
+}
+
 /// One executor's shard and sessions.
 #[derive(Debug)]
 pub struct Core {
@@ -147,12 +192,18 @@ pub struct Core {
     handshakes: Cell<usize>,
     /// Sessions to wake once the mesh is no longer congested.
     congested: RefCell<Vec<SessionRef>>,
+    /// Time between deliveries of ended subscriptions.
+    event_interval: Duration,
+    /// Sessions with ended subscriptions that their clients do not know of.
+    with_events: RefCell<BTreeSet<SessionRef>>,
+    counters: RefCell<Counters>,
     /// The executor's main task, which looks at the shutdown flag.
     main: RefCell<Option<Waker>>,
 }
 
 impl Core {
-    /// The core of executor `index`.
+    /// The core of executor `index`; ended subscriptions are told every `event_interval`, at once
+    /// when it is zero.
     pub fn new(
         index: u16,
         partitioner: Partitioner,
@@ -160,6 +211,7 @@ impl Core {
         shard: Shard<MemoryStore>,
         mesh: Mesh<CoreMessage>,
         rng: ChaCha20Rng,
+        event_interval: Duration,
     ) -> Self {
         Self {
             index,
@@ -172,6 +224,9 @@ impl Core {
             stopping: Cell::new(false),
             handshakes: Cell::new(0),
             congested: RefCell::default(),
+            event_interval,
+            with_events: RefCell::default(),
+            counters: RefCell::default(),
             main: RefCell::default(),
         }
     }
@@ -240,15 +295,23 @@ impl Core {
             stalled_at: Cell::new(None),
             aborted: Cell::new(false),
             awaits_mesh: Cell::new(false),
+            last_active: Cell::new(Instant::now()),
         });
         entry.insert((generation, Rc::clone(&connection)));
         connection
+    }
+
+    /// What sessions have counted.
+    #[cfg_attr(not(test), expect(dead_code, reason = "statistics are not built yet"))]
+    pub fn counters(&self) -> Counters {
+        *self.counters.borrow()
     }
 
     /// Removes a session and tells the shards that know it.
     pub fn close_session(&self, connection: &Connection) {
         let session = connection.session.borrow();
         let reference = session.reference();
+        self.with_events.borrow_mut().remove(&reference);
         self.sessions
             .borrow_mut()
             .table
@@ -299,6 +362,53 @@ impl Core {
         }
     }
 
+    /// Tells the shard `from` that a session has sent as many of its notifications.
+    pub fn notifications_taken(
+        &self,
+        session: SessionRef,
+        from: u16,
+        count: u32,
+        router: &mut CoreRouter<'_>,
+    ) {
+        if from == self.index {
+            self.shard
+                .borrow_mut()
+                .notifications_taken(session, count, &mut router.effects);
+        } else {
+            self.mesh
+                .send(from, CoreMessage::NotificationsTaken(session, count));
+        }
+    }
+
+    /// The sessions whose clients are to be told of ended subscriptions now.
+    pub fn take_sessions_with_events(&self) -> BTreeSet<SessionRef> {
+        self.with_events.take()
+    }
+
+    /// Tells the clients of `due` of ended subscriptions; what is left of `due` waits for another
+    /// turn.
+    pub fn flush_events(&self, due: &mut BTreeSet<SessionRef>) {
+        let start = Instant::now();
+        while start.elapsed() < TURN
+            && let Some(session) = due.pop_first()
+        {
+            if let Some(connection) = self.connection(session) {
+                self.flush_events_of(&connection);
+            }
+        }
+    }
+
+    fn flush_events_of(&self, connection: &Connection) {
+        let count = connection.session.borrow_mut().flush_events() as u64;
+        if count > 0 {
+            let mut counters = self.counters.borrow_mut();
+            counters.sub_ended += count;
+            // As the reference counts them (spec: server §4).
+            counters.sub_ended_batches += count / MAX_BATCH_ITEMS as u64 + 1;
+            connection.wake();
+        }
+    }
+
     /// Handles what other executors sent; says whether there may be more.
     pub fn receive(&self) -> bool {
         let start = Instant::now();
@@ -306,7 +416,7 @@ impl Core {
             let more = self.mesh.receive(|from, message| {
                 router.take(from, message);
                 router.carry_out();
-                start.elapsed() < RECEIVE_TIME
+                start.elapsed() < TURN
             });
             if self.mesh.flush() {
                 self.resume_congested();
@@ -375,6 +485,7 @@ impl CoreRouter<'_> {
                     answer: *answer,
                 });
             }
+            CoreMessage::Executed(session, ticket) => self.executed(session, ticket),
             CoreMessage::Push(session, entity, event) => {
                 self.effects.push(Effect::Push {
                     session,
@@ -382,6 +493,20 @@ impl CoreRouter<'_> {
                     event: *event,
                 });
             }
+            CoreMessage::Notify(session, notifications) => {
+                self.notify(from, session, notifications);
+            }
+            CoreMessage::NotificationsTaken(session, count) => {
+                core.shard
+                    .borrow_mut()
+                    .notifications_taken(session, count, &mut self.effects);
+            }
+            CoreMessage::JoinService(session, service_id) => {
+                core.shard
+                    .borrow_mut()
+                    .join_service(session, &service_id, &mut self.effects);
+            }
+            CoreMessage::ServiceJoined(session) => self.service_joined(session),
             CoreMessage::Peer(message) => {
                 core.shard
                     .borrow_mut()
@@ -422,12 +547,9 @@ impl CoreRouter<'_> {
                     Effect::Notify {
                         session,
                         notifications,
-                    } => {
-                        for (entity, event) in notifications {
-                            self.push(session, entity, event);
-                        }
-                    }
-                    Effect::Executed { .. } | Effect::ServiceJoined { .. } => {}
+                    } => self.notify(self.core.index, session, notifications),
+                    Effect::Executed { session, ticket } => self.executed(session, ticket),
+                    Effect::ServiceJoined { session } => self.service_joined(session),
                     Effect::NothingToRedeliver { session } => self.nothing_to_redeliver(session),
                     Effect::Peer { shard, message } => {
                         self.core.mesh.send(shard, CoreMessage::Peer(message));
@@ -452,7 +574,42 @@ impl CoreRouter<'_> {
             let message = CoreMessage::Push(session, entity, Box::new(event));
             self.core.mesh.send(session.core, message);
         } else if let Some(connection) = self.core.connection(session) {
-            connection.session.borrow_mut().push(entity, event);
+            let due = connection.session.borrow_mut().push(entity, event);
+            match due {
+                FlushDue::Unchanged => connection.wake(),
+                FlushDue::Later if !self.core.event_interval.is_zero() => {
+                    self.core.with_events.borrow_mut().insert(session);
+                }
+                FlushDue::Later | FlushDue::Now => self.core.flush_events_of(&connection),
+            }
+        }
+    }
+
+    fn executed(&mut self, session: SessionRef, ticket: Ticket) {
+        if session.core != self.core.index {
+            let message = CoreMessage::Executed(session, ticket);
+            self.core.mesh.send(session.core, message);
+        } else if let Some(connection) = self.core.connection(session) {
+            connection.session.borrow_mut().executed(ticket, self);
+        }
+    }
+
+    fn notify(&mut self, from: u16, session: SessionRef, events: Vec<(Id, Response<'static>)>) {
+        if session.core != self.core.index {
+            let message = CoreMessage::Notify(session, events);
+            self.core.mesh.send(session.core, message);
+        } else if let Some(connection) = self.core.connection(session) {
+            connection.session.borrow_mut().notify(from, events);
+            connection.wake();
+        }
+    }
+
+    fn service_joined(&mut self, session: SessionRef) {
+        if session.core != self.core.index {
+            let message = CoreMessage::ServiceJoined(session);
+            self.core.mesh.send(session.core, message);
+        } else if let Some(connection) = self.core.connection(session) {
+            connection.session.borrow_mut().service_joined();
             connection.wake();
         }
     }
@@ -523,6 +680,50 @@ impl Router for CoreRouter<'_> {
                 .send(shard, CoreMessage::Commands(Box::new(commands)));
         }
     }
+
+    fn join_service(&mut self, session: SessionRef, context: &Arc<SessionContext>) -> Option<u16> {
+        let service_id = context.service()?.id;
+        let shard = self.core.partitioner.shard_of(&service_id);
+        if shard == self.core.index {
+            self.core
+                .shard
+                .borrow_mut()
+                .join_service(session, &service_id, &mut self.effects);
+        } else {
+            self.core
+                .mesh
+                .send(shard, CoreMessage::JoinService(session, service_id));
+        }
+        Some(shard)
+    }
+
+    fn count_batch(&mut self, kind: BatchKind) {
+        let mut counters = self.core.counters.borrow_mut();
+        *match kind {
+            BatchKind::Sub => &mut counters.sub_all_batches,
+            BatchKind::Del => &mut counters.deleted_all_batches,
+            BatchKind::NDel => &mut counters.ntf_deleted_batches,
+            BatchKind::NSub => &mut counters.ntf_sub_batches,
+        } += 1;
+    }
+}
+
+/// Stands in for methods of the shard that are not there yet; methods of the same name replace
+/// these.
+trait NotYetInShard {
+    /// Makes a session the subscriber of its service.
+    fn join_service(&mut self, session: SessionRef, service_id: &Id, effects: &mut Vec<Effect>);
+
+    /// A session has room for as many notifications again.
+    fn notifications_taken(&mut self, session: SessionRef, count: u32, effects: &mut Vec<Effect>);
+}
+
+impl NotYetInShard for Shard<MemoryStore> {
+    fn join_service(&mut self, session: SessionRef, _: &Id, effects: &mut Vec<Effect>) {
+        effects.push(Effect::ServiceJoined { session });
+    }
+
+    fn notifications_taken(&mut self, _: SessionRef, _: u32, _: &mut Vec<Effect>) {}
 }
 
 fn now() -> Timestamp {

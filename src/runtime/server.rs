@@ -14,7 +14,7 @@ use crate::store::MemoryStore;
 use crate::transport::config::{ServerOptions, server_config};
 use crate::transport::credential::{Credential, CredentialError};
 use crate::transport::listener::{ListenError, Listener, Reservation};
-use futures_lite::future::poll_fn;
+use futures_lite::future::{poll_fn, yield_now};
 use glommio::timer::sleep;
 use glommio::{GlommioError, LocalExecutorBuilder, Placement, spawn_local};
 use rand::SeedableRng;
@@ -316,6 +316,7 @@ async fn run_executor(
         shard,
         mesh,
         ChaCha20Rng::from_os_rng(),
+        settings.relay.pending_end_interval,
     ));
     let acceptor = Rc::new(Acceptor {
         core: Rc::clone(&core),
@@ -340,6 +341,8 @@ async fn run_executor(
         .collect();
     let receiving = spawn_local(receive_from_mesh(Rc::clone(&core), shared.shutdown.clone()));
     let sweeping = spawn_local(sweep(Rc::clone(&core)));
+    let interval = settings.relay.pending_end_interval;
+    let telling = spawn_local(tell_of_ended_subscriptions(Rc::clone(&core), interval));
     // The main thread may have given up already.
     let _ = report.send(Report::Listening);
 
@@ -350,6 +353,7 @@ async fn run_executor(
     drain(&core, &shared.shutdown).await;
     receiving.cancel().await;
     sweeping.cancel().await;
+    telling.cancel().await;
     result
 }
 
@@ -420,6 +424,22 @@ async fn sweep(core: Rc<Core>) {
     loop {
         sleep(SWEEP_INTERVAL).await;
         core.drop_stalled(STALL_LIMIT);
+    }
+}
+
+/// Tells clients together that other connections took over their subscriptions.
+async fn tell_of_ended_subscriptions(core: Rc<Core>, interval: Duration) {
+    if interval.is_zero() {
+        // They are told at once.
+        return;
+    }
+    loop {
+        sleep(interval).await;
+        let mut due = core.take_sessions_with_events();
+        while !due.is_empty() {
+            core.flush_events(&mut due);
+            yield_now().await;
+        }
     }
 }
 

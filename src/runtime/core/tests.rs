@@ -30,7 +30,16 @@ fn cores(count: u16, placement: QueuePlacement) -> Vec<Core> {
             };
             let rng = |n| ChaCha20Rng::seed_from_u64(2 * u64::from(index) + n);
             let shard = Shard::new(config, MemoryStore::new(), rng(0));
-            Core::new(index, partitioner.clone(), placement, shard, mesh, rng(1))
+            let interval = Duration::from_secs(15);
+            Core::new(
+                index,
+                partitioner.clone(),
+                placement,
+                shard,
+                mesh,
+                rng(1),
+                interval,
+            )
         })
         .collect()
 }
