@@ -7,8 +7,8 @@ use crate::protocol::batch::MAX_BATCH_ITEMS;
 use crate::protocol::command::QueueRequest;
 use crate::protocol::{Command, Response};
 use crate::relay::{
-    Answer, Effect, Partitioner, PeerMessage, Request, SessionContext, SessionRef, Shard, Ticket,
-    Timestamp,
+    Answer, Counters, Effect, Partitioner, PeerMessage, Request, SessionContext, SessionRef, Shard,
+    Ticket, Timestamp,
 };
 use crate::session::{BatchKind, FlushDue, Router, Session};
 use crate::store::{Id, MemoryStore};
@@ -158,23 +158,6 @@ impl Connection {
 struct Sessions {
     table: Slab<(u32, Rc<Connection>)>,
     generation: u32,
-}
-
-/// What sessions count for the statistics (spec: server §12.2).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Blocks that start with `SUB`.
-    pub sub_all_batches: u64,
-    /// Blocks that start with `DEL`.
-    pub deleted_all_batches: u64,
-    /// Blocks that start with `NDEL`.
-    pub ntf_deleted_batches: u64,
-    /// Blocks that start with `NSUB`.
-    pub ntf_sub_batches: u64,
-    /// Ends of subscriptions that were sent.
-    pub sub_ended: u64,
-    /// Their batches.
-    pub sub_ended_batches: u64,
 }
 
 /// One executor's shard and sessions.
@@ -550,6 +533,7 @@ impl CoreRouter<'_> {
                     } => self.notify(self.core.index, session, notifications),
                     Effect::Executed { session, ticket } => self.executed(session, ticket),
                     Effect::ServiceJoined { session } => self.service_joined(session),
+                    Effect::ServiceRegistered { .. } => {}
                     Effect::NothingToRedeliver { session } => self.nothing_to_redeliver(session),
                     Effect::Peer { shard, message } => {
                         self.core.mesh.send(shard, CoreMessage::Peer(message));
@@ -706,24 +690,6 @@ impl Router for CoreRouter<'_> {
             BatchKind::NSub => &mut counters.ntf_sub_batches,
         } += 1;
     }
-}
-
-/// Stands in for methods of the shard that are not there yet; methods of the same name replace
-/// these.
-trait NotYetInShard {
-    /// Makes a session the subscriber of its service.
-    fn join_service(&mut self, session: SessionRef, service_id: &Id, effects: &mut Vec<Effect>);
-
-    /// A session has room for as many notifications again.
-    fn notifications_taken(&mut self, session: SessionRef, count: u32, effects: &mut Vec<Effect>);
-}
-
-impl NotYetInShard for Shard<MemoryStore> {
-    fn join_service(&mut self, session: SessionRef, _: &Id, effects: &mut Vec<Effect>) {
-        effects.push(Effect::ServiceJoined { session });
-    }
-
-    fn notifications_taken(&mut self, _: SessionRef, _: u32, _: &mut Vec<Effect>) {}
 }
 
 fn now() -> Timestamp {

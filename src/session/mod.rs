@@ -19,7 +19,10 @@ mod tests;
 
 pub use batch_kind::BatchKind;
 pub use events::{FlushDue, MAX_PENDING_EVENTS};
-pub use handshake::{Established, Identity, RefusedHandshake, ServerHandshake, put_plain_block};
+pub use handshake::{
+    ClaimedSession, Established, HandshakeOutcome, Identity, RefusedHandshake, ServerHandshake,
+    ServiceClaim, put_plain_block,
+};
 pub use router::Router;
 pub use state::Session;
 
