@@ -145,10 +145,6 @@ impl Connection {
     }
 
     /// How long no block has been received or sent.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the check for inactivity is not built yet")
-    )]
     pub fn idle_for(&self) -> Duration {
         self.last_active.get().elapsed()
     }

@@ -7,7 +7,9 @@ use crate::protocol::{BLOCK_SIZE, Command, Response, Version};
 /// Subscribes to `n` queues with a waiting message each; gives how many answers and how many
 /// messages are in each block.
 fn subscribe(peer: &mut Peer, n: u8) -> Vec<(usize, usize)> {
-    let subs: Vec<_> = (0..n).map(|i| peer.sub(&queue(i, 0))).collect();
+    let subs: Vec<_> = (0..n)
+        .map(|i| peer.transmission(&[i; 24], &queue(i, 0), &Command::Sub))
+        .collect();
     peer.send(&subs);
     for i in 0..n {
         peer.answer(0, i, subscribed(i));

@@ -8,4 +8,5 @@ mod ordering;
 mod peer;
 mod refusals;
 mod services;
+mod simulation;
 mod turns;

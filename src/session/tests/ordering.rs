@@ -23,9 +23,10 @@ fn a_batch_leaves_as_a_whole() {
 #[test]
 fn refusals_before_execution_come_first() {
     let mut peer = Peer::plain();
+    let without_queue = peer.transmission(&[1], &[], &Command::Sub);
     let block = [
         peer.sub(&queue(1, 0)),
-        peer.sub(&[]),
+        without_queue,
         peer.sub(&queue(2, 1)),
         peer.transmission(&[4], &[], &Command::Ping),
         peer.sub(&queue(3, 0)),
@@ -53,7 +54,8 @@ fn refusals_wait_for_the_blocks_before_theirs() {
     let mut peer = Peer::plain();
     let first = [peer.sub(&queue(1, 0))];
     peer.send(&first);
-    let second = [peer.sub(&queue(2, 0)), peer.sub(&[])];
+    let without_queue = peer.transmission(&[1], &[], &Command::Sub);
+    let second = [peer.sub(&queue(2, 0)), without_queue];
     peer.send(&second);
     let refused = ErrorType::Cmd(CommandError::Prohibited);
     peer.answer(1, 0, Answer::Refused(refused));
@@ -123,7 +125,8 @@ fn pushes_wait_for_the_confirmation_of_their_subscription() {
     peer.answer(0, 0, Response::Sok(None));
     assert_eq!(
         peer.tags(),
-        ["SOK", "SOK", "MSG", "END", "SOK", "MSG", "END"]
+        // Beside the first message, before the second.
+        ["SOK", "SOK", "MSG", "END", "SOK", "END", "MSG"]
     );
 }
 

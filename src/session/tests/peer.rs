@@ -4,12 +4,13 @@ use crate::crypto::chain::BlockChain;
 use crate::crypto::keys::{PublicAuthKey, SharedSecret, X25519PublicKey};
 use crate::crypto::pad;
 use crate::protocol::batch::{BatchBuilder, decode_batch};
-use crate::protocol::command::NewQueue;
+use crate::protocol::command::{LinkData, NewQueue};
 use crate::protocol::handshake::ServiceRole;
 use crate::protocol::response::BOXED_MESSAGE_LEN;
 use crate::protocol::transmission::{Transmission, put_sent, put_transmission};
 use crate::protocol::{BLOCK_SIZE, BLOCK_TAG_SIZE, Command, Response, Version};
 use crate::relay::{Answer, Request, ServiceSession, SessionContext, SessionRef, Ticket};
+use crate::session::order::Order;
 use crate::session::{BatchKind, FlushDue, Router, Session};
 use crate::store::Id;
 use std::sync::Arc;
@@ -327,6 +328,22 @@ pub fn queue(n: u8, shard: u8) -> Id {
     let mut id = [n; 24];
     id[23] = shard;
     id
+}
+
+/// A command of some order, for an entity with a key.
+pub fn of_order(order: Order) -> Command<'static> {
+    match order {
+        Order::Read => Command::Que,
+        Order::Commuting => Command::Ack { msg_id: &[] },
+        Order::Ordered => Command::Key(PublicAuthKey::Ed25519([1; 32])),
+        Order::Exclusive => Command::LSet {
+            link_id: &[3; 24],
+            data: LinkData {
+                fixed: &[1],
+                user: &[2],
+            },
+        },
+    }
 }
 
 /// A confirmation with a message of full size.

@@ -184,7 +184,7 @@ proptest! {
 
 /// Every command gets an answer, and every answer leaves.
 fn answer_all(peer: &mut Peer) {
-    for (_, ticket) in std::mem::take(&mut peer.router.dispatched) {
+    while let Some((_, ticket)) = peer.router.dispatched.pop() {
         peer.answer(ticket.batch, ticket.index, Response::Ok);
     }
     assert!(peer.session.is_settled());

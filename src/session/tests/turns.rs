@@ -1,9 +1,7 @@
 //! Commands take effect in the order sent, over all shards (spec: server §2.5).
 
-use super::peer::{Peer, queue};
-use crate::crypto::keys::PublicAuthKey;
+use super::peer::{Peer, of_order, queue};
 use crate::protocol::batch::MAX_BATCH_ITEMS;
-use crate::protocol::command::LinkData;
 use crate::protocol::{Command, ErrorType, Response};
 use crate::relay::Answer;
 use crate::session::BatchKind;
@@ -12,20 +10,7 @@ use crate::session::{MAX_BATCHES_IN_FLIGHT, MAX_COMMANDS_IN_FLIGHT};
 
 /// A command of some order for a shard.
 fn command(peer: &Peer, order: Order, shard: u8) -> Vec<u8> {
-    let data = LinkData {
-        fixed: &[1],
-        user: &[2],
-    };
-    let command = match order {
-        Read => Command::Que,
-        Commuting => Command::Ack { msg_id: &[] },
-        Ordered => Command::Key(PublicAuthKey::Ed25519([1; 32])),
-        Exclusive => Command::LSet {
-            link_id: &[3; 24],
-            data,
-        },
-    };
-    peer.transmission(&[1], &queue(1, shard), &command)
+    peer.transmission(&[1], &queue(1, shard), &of_order(order))
 }
 
 /// Lets the session receive a block of commands; gives what is dispatched of it.
@@ -73,7 +58,7 @@ fn the_order_holds_over_pipelined_blocks() {
     peer.send(&block);
     assert_eq!(send(&mut peer, &[(Ordered, 0)]), []);
     peer.answer(0, 0, Response::Ok);
-    assert_eq!(peer.dispatched(), [(0, 2, 0), (0, 3, 0), (1, 1, 1)]);
+    assert_eq!(peer.dispatched(), [(1, 1, 1), (0, 2, 0), (0, 3, 0)]);
     for (batch, index) in [(3, 0), (2, 0), (1, 1), (1, 0)] {
         peer.answer(batch, index, Response::Ok);
     }
