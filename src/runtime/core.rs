@@ -319,10 +319,15 @@ impl Core {
         connection
     }
 
-    /// What sessions have counted.
-    #[cfg_attr(not(test), expect(dead_code, reason = "statistics are not built yet"))]
+    /// What this executor's shard and sessions have counted.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "statistics are not reported yet")
+    )]
     pub fn counters(&self) -> Counters {
-        *self.counters.borrow()
+        let mut counters = *self.shard.borrow().counters();
+        counters += &self.counters.borrow();
+        counters
     }
 
     /// Removes a session and tells the shards that know it.
