@@ -61,6 +61,10 @@ impl Bench {
             queue_quota: 128,
             new_queues: true,
             create_password: None,
+            message_ttl: None,
+            expire_on_send: false,
+            notification_ttl: 86_400,
+            day_starts_at: 0,
         };
         let server_key = || X25519SecretKey::from_bytes([3; 32]);
         let rng = ChaCha20Rng::seed_from_u64(4);

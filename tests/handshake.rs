@@ -275,9 +275,8 @@ fn blocks_are_encrypted_when_both_sides_want_it() {
     });
 }
 
-/// Services are not built yet.
 #[test]
-fn service_credentials_are_refused_with_a_reason() {
+fn service_credentials_without_a_certificate_in_tls_are_refused_with_a_reason() {
     let server = Setup::default().start();
     run(async {
         let target = target(&server);
@@ -291,7 +290,7 @@ fn service_credentials_are_refused_with_a_reason() {
             hello.extend(bytes16(b"signed key"));
             session.send_plain(&hello).await;
             let refusal = session.recv().await;
-            assert_eq!(refusal.as_deref(), Some(&b"EHANDSHAKE BAD_SERVICE"[..]));
+            assert_eq!(refusal.as_deref(), Some(&b"EHANDSHAKE BAD_AUTH"[..]));
             session.assert_closed().await;
         }
     });

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -24,6 +25,7 @@ use crate::error::ClientError;
 use crate::handshake;
 use crate::outbox::{Auth, CorrId, Outbox};
 use crate::owned::into_owned;
+use crate::service::ServiceSession;
 use crate::target::Target;
 
 /// Blocks read before the answers to them are written.
@@ -98,11 +100,15 @@ impl Client {
         .await?;
         let session = within(
             options.timeout,
-            handshake::run(&mut stream, &target.identity, options),
+            handshake::run(&mut stream, target, options),
         )
         .await?;
+        let mut outbox = Outbox::new(options.version, &session.session_id, session.server_key);
+        if let Some(service) = session.service {
+            outbox.sign_for(Rc::new(service));
+        }
         Ok(Self {
-            outbox: Outbox::new(options.version, &session.session_id, session.server_key),
+            outbox,
             stream,
             chains: session.chains.map(Box::new),
             timeout: options.timeout,
@@ -119,6 +125,11 @@ impl Client {
     /// Whether blocks are encrypted inside TLS.
     pub fn encrypts_blocks(&self) -> bool {
         self.chains.is_some()
+    }
+
+    /// The service this session belongs to.
+    pub fn service(&self) -> Option<&Rc<ServiceSession>> {
+        self.outbox.service()
     }
 
     /// Longest wait for an answer or push.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use smp_server::crypto::chain::ChainError;
 use smp_server::protocol::encoding::DecodeError;
-use smp_server::protocol::error::ErrorType;
+use smp_server::protocol::error::{ErrorType, TransportError};
 use smp_server::protocol::{Version, VersionRange};
 use smp_server::transport::TlsError;
 use thiserror::Error;
@@ -35,6 +35,15 @@ pub enum ClientError {
         /// What the server offers.
         offered: VersionRange,
     },
+    /// The server refuses the service credentials.
+    #[error("the server refuses the service: {0:?}")]
+    ServiceRefused(TransportError),
+    /// The command is one of services, and this session is none's.
+    #[error("not a session of a service")]
+    NoService,
+    /// Service session keys are Ed25519.
+    #[error("a service signature needs an Ed25519 key")]
+    ServiceKey,
     /// An authenticator needs the server's key, which version 6 lacks.
     #[error("no server key: X25519 authorization needs version 7")]
     NoServerKey,
@@ -61,4 +70,7 @@ pub enum ClientError {
     /// The message body does not open.
     #[error("a message body does not open with the queue's key")]
     Body,
+    /// The metadata of a notification does not open.
+    #[error("a notification does not open with the notifier's key")]
+    Notification,
 }

@@ -8,6 +8,7 @@
 //! | [`target`] | the server under test: address and TLS |
 //! | [`client`] | a connection: commands, answers, pushes, raw blocks |
 //! | [`outbox`] | commands staged, authorised and packed into blocks |
+//! | [`service`] | service clients: certificates, sessions, what is signed for them |
 //! | [`queue`] | queues as their two ends know them: keys, ids |
 //! | [`body`] | message bodies that identify themselves |
 //! | [`ledger`] | the verdict on loss, duplication and order |
@@ -33,9 +34,11 @@ pub mod queue;
 pub mod report;
 pub mod scenario;
 pub mod server_process;
+pub mod service;
 pub mod target;
 
 pub use client::{Client, Incoming, Options, Reply};
 pub use error::ClientError;
 pub use outbox::{Auth, CorrId, Outbox};
+pub use service::{ServiceCredentials, ServiceProof, ServiceSession};
 pub use target::{Target, TlsOptions, TlsVersion};

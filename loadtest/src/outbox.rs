@@ -3,6 +3,8 @@
 //! Staged transmissions lie one after another in the form a block's content has, so filling a
 //! block is one copy of as many of them as fit.
 
+use std::rc::Rc;
+
 use smp_server::crypto::authorization::{Authorized, Signer, sign_authorized};
 use smp_server::crypto::keys::{SigningKey, X25519PublicKey, X25519SecretKey};
 use smp_server::crypto::smp_box::BoxKey;
@@ -11,6 +13,7 @@ use smp_server::protocol::transmission::{put_sent, put_transmission};
 use smp_server::protocol::{Command, Version};
 
 use crate::error::ClientError;
+use crate::service::{ServiceProof, ServiceSession};
 
 /// A correlation id of a client: 24 bytes, also the nonce of an authenticator.
 pub type CorrId = [u8; 24];
@@ -38,6 +41,7 @@ pub struct Outbox {
     version: Version,
     session_id: Vec<u8>,
     server_key: Option<X25519PublicKey>,
+    service: Option<Rc<ServiceSession>>,
     next_corr_id: u64,
     corr_id_tail: [u8; 16],
     /// `len:u16 transmission` one after another.
@@ -56,6 +60,7 @@ impl Outbox {
             version,
             session_id: session_id.to_vec(),
             server_key,
+            service: None,
             next_corr_id: 0,
             corr_id_tail: rand::random(),
             staged: Vec::new(),
@@ -63,6 +68,17 @@ impl Outbox {
             sent_part: Vec::new(),
             sign_scratch: Vec::new(),
         }
+    }
+
+    /// Makes the session one of a service: `NEW`, `SUB` and `NSUB` carry its signature from now
+    /// on.
+    pub fn sign_for(&mut self, service: Rc<ServiceSession>) {
+        self.service = Some(service);
+    }
+
+    /// The service of the session.
+    pub fn service(&self) -> Option<&Rc<ServiceSession>> {
+        self.service.as_ref()
     }
 
     /// The negotiated version.
@@ -115,6 +131,24 @@ impl Outbox {
         entity: &[u8],
         auth: Auth<'_>,
     ) -> Result<(), ClientError> {
+        let service = self.service.clone();
+        let proof = service
+            .as_ref()
+            .filter(|_| ServiceProof::is_required(command));
+        let proof = proof.map_or(ServiceProof::NONE, |service| service.proof());
+        self.send_with(corr_id, command, entity, auth, proof)
+    }
+
+    /// [`send_as`](Self::send_as) with a proof of a service that need not be right. What is not
+    /// authorised has no place for a service signature.
+    pub fn send_with(
+        &mut self,
+        corr_id: &[u8],
+        command: &Command<'_>,
+        entity: &[u8],
+        auth: Auth<'_>,
+        proof: ServiceProof<'_>,
+    ) -> Result<(), ClientError> {
         let version = self.version;
         self.sent_part.clear();
         put_sent(
@@ -141,6 +175,11 @@ impl Outbox {
         } else {
             Authorized::new(&self.session_id, &self.sent_part)
         };
+        let signature = proof.sign(&authorized, &mut self.sign_scratch)?;
+        let authorized = match proof.fingerprint {
+            Some(fingerprint) => authorized.for_service(fingerprint),
+            None => authorized,
+        };
         let signed;
         let authorization = match (signer, auth) {
             (Some(signer), _) => {
@@ -152,7 +191,7 @@ impl Outbox {
         };
         let sent = &self.sent_part;
         stage(&mut self.staged, |out| {
-            put_transmission(out, version, authorization, None, sent);
+            put_transmission(out, version, authorization, signature.as_ref(), sent);
         })
     }
 

@@ -6,7 +6,9 @@ use clap::ValueEnum;
 use smp_server::crypto::keys::{
     KeyError, PublicAuthKey, SigningKey, X25519PublicKey, X25519SecretKey,
 };
-use smp_server::crypto::message::{ReceivedBody, decrypt_message};
+use smp_server::crypto::message::{
+    NotificationMeta, ReceivedBody, decrypt_message, decrypt_notification,
+};
 use smp_server::crypto::smp_box::BoxKey;
 use smp_server::protocol::command::{NewQueue, QueueRequest};
 use smp_server::protocol::response::QueueIds;
@@ -247,6 +249,16 @@ pub async fn subscribe(
     }
 }
 
+/// Opens the metadata of a notification in place. `key` is the agreement of the recipient's key
+/// for notifications and the server's.
+pub fn open_notification<'a>(
+    key: &BoxKey,
+    nonce: &[u8; 24],
+    boxed: &'a mut [u8],
+) -> Result<NotificationMeta<'a>, ClientError> {
+    decrypt_notification(key, nonce, boxed).map_err(|_| ClientError::Notification)
+}
+
 /// Opens a message in place; a quota marker has no body.
 pub fn open_body<'a>(
     key: &BoxKey,
@@ -257,5 +269,28 @@ pub fn open_body<'a>(
     match decrypt_message(key, msg_id, boxed).map_err(|_| ClientError::Body)? {
         ReceivedBody::Message { body, .. } => Ok(Some(body)),
         ReceivedBody::Quota { .. } => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use smp_server::crypto::message::encrypt_notification;
+
+    #[test]
+    fn notifications_open_with_the_key_agreed_for_them() {
+        let own = X25519SecretKey::from_bytes([1; 32]);
+        let server = X25519SecretKey::from_bytes([2; 32]);
+        let (nonce, msg_id, timestamp) = ([3; 24], [4; 24], 1_700_000_000);
+        let sealing = BoxKey::from(&server.agree(&own.public_key()));
+        let boxed = encrypt_notification(&sealing, &nonce, &msg_id, timestamp).unwrap();
+        let key = BoxKey::from(&own.agree(&server.public_key()));
+
+        let mut copy = boxed;
+        let meta = open_notification(&key, &nonce, &mut copy).unwrap();
+        assert_eq!((meta.msg_id, meta.timestamp), (&msg_id[..], timestamp));
+        let (mut copy, other) = (boxed, [5; 24]);
+        let refused = open_notification(&key, &other, &mut copy);
+        assert!(matches!(refused, Err(ClientError::Notification)));
     }
 }

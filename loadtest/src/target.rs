@@ -13,6 +13,7 @@ use smp_server::transport::provider::provider;
 use thiserror::Error;
 
 use crate::pinned::RememberingVerifier;
+use crate::service::ServiceCredentials;
 
 /// Why an address cannot be used.
 #[derive(Debug, Error)]
@@ -77,6 +78,8 @@ pub struct Target {
     pub password: Option<String>,
     /// TLS configuration.
     pub tls: Arc<ClientConfig>,
+    /// Service credentials for the hello; those of TLS are in `tls`.
+    pub service: Option<ServiceCredentials>,
     /// Time limit of a TCP connection together with TLS.
     pub connect_timeout: Duration,
 }
@@ -107,8 +110,22 @@ impl Target {
             identity,
             password: address.password.clone(),
             tls: client_config(Fingerprint(identity), tls)?,
+            service: None,
             connect_timeout: Duration::from_secs(15),
         })
+    }
+
+    /// The same server for a service: its certificate is shown in TLS and, from version 16, again
+    /// in the hello.
+    #[must_use]
+    pub fn with_service(self, credentials: ServiceCredentials) -> Self {
+        let mut tls = (*self.tls).clone();
+        tls.client_auth_cert_resolver = credentials.credential.client_resolver();
+        Self {
+            tls: Arc::new(tls),
+            service: Some(credentials),
+            ..self
+        }
     }
 
     /// Whether the server is on this machine.

@@ -19,8 +19,12 @@ use std::str::FromStr;
 use thiserror::Error;
 use time::{Duration, OffsetDateTime};
 use x509_cert::der::pem::{self, LineEnding};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 use zeroize::Zeroizing;
 
+/// Most certificates in a chain: online, identity, operator, network (spec: protocol §2.4).
+pub const MAX_CHAIN: usize = 4;
 /// Days a certificate of this profile is valid.
 pub const VALIDITY_DAYS: i64 = 999_999;
 /// Length of a random serial number, the most X.509 allows.
@@ -53,7 +57,10 @@ pub enum CertificateError {
     /// The text holds nothing of the expected kind in PEM form, or something damaged.
     #[error("not a certificate or key in PEM form: {0}")]
     Pem(String),
-    /// The private key is of an unknown kind.
+    /// The bytes are not one DER certificate.
+    #[error("not a certificate")]
+    Malformed,
+    /// The key is of an unknown kind.
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The text is not a base64url fingerprint of 32 bytes.
@@ -315,6 +322,14 @@ fn random_serial<R: RngCore + CryptoRng>(rng: &mut R) -> Vec<u8> {
     rng.fill_bytes(&mut serial);
     serial[0] = serial[0] & 0x7f | 0x40;
     serial.to_vec()
+}
+
+/// The public key of a DER certificate, Ed25519 or Ed448; nothing else in it is judged.
+pub fn certified_key(der: &[u8]) -> Result<VerifyingKey, CertificateError> {
+    match X509Certificate::from_der(der) {
+        Ok(([], certificate)) => Ok(VerifyingKey::from_spki(certificate.public_key().raw)?),
+        _ => Err(CertificateError::Malformed),
+    }
 }
 
 /// A certificate in PEM form, newline-terminated.

@@ -49,7 +49,7 @@ impl<S: Store> Shard<S> {
             id: head.id,
             at: now.seconds(),
         };
-        let message = boxed(self.store.queue(slot), &head);
+        let message = boxed(&self.store.queue(slot), &head);
         self.subscriptions
             .set_delivered(slot, session, Some(delivered));
         Some(message)

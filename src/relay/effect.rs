@@ -1,5 +1,6 @@
 //! What a shard wants done after it has handled its input.
 
+use super::service::ServiceMessage;
 use super::session_ref::{SessionRef, Ticket};
 use crate::protocol::{ErrorType, Response};
 use crate::store::{Id, IdKind};
@@ -38,6 +39,15 @@ pub enum Effect {
         session: SessionRef,
         /// Notifier ids and what is sent for each, in order.
         notifications: Vec<(Id, Response<'static>)>,
+    },
+    /// The answer to a [`ServiceRegistration`](super::ServiceRegistration).
+    ServiceRegistered {
+        /// Core that asked.
+        core: u16,
+        /// Its number for the request.
+        token: u64,
+        /// Id of the service; none when the certificate has another role, or there is no room.
+        service_id: Option<Id>,
     },
     /// The session has become the subscriber of its service.
     ServiceJoined {
@@ -124,4 +134,6 @@ pub enum PeerMessage {
         /// The id.
         id: Id,
     },
+    /// About a service.
+    Service(ServiceMessage),
 }

@@ -4,13 +4,18 @@
 //! no clock: commands and times come in, [`Effect`]s go out. What it promises a client leaves only
 //! when the store says that it is durable.
 
+mod activity;
 mod agreement;
 mod command;
+mod counters;
 mod delivery;
 mod effect;
+mod expiry;
+mod notification;
 mod partition;
 mod pending;
 mod request;
+mod service;
 mod session_ref;
 mod shard;
 mod subscription;
@@ -19,9 +24,12 @@ mod verify;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use activity::{ActiveQueues, Activity, PeriodCounts};
+pub use counters::{AckTimes, Counters};
 pub use effect::{Answer, Effect, PeerMessage};
 pub use partition::{PARTITIONS, Partition, Partitioner};
 pub use request::{Refusal, Request};
+pub use service::{ServiceMessage, ServiceRegistration};
 pub use session_ref::{ServiceSession, SessionContext, SessionRef, Ticket};
 pub use shard::{Shard, ShardConfig};
 

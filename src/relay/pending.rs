@@ -1,8 +1,10 @@
-//! Answers and creations that wait: for the disk, or for another shard.
+//! Answers and changes that wait: for the disk, or for another shard.
 
+use super::command::lset::PendingLink;
+use super::command::new::PendingQueue;
 use super::effect::Effect;
-use super::session_ref::{SessionRef, Ticket};
-use crate::store::{Lsn, QueueRecord};
+use super::session_ref::SessionRef;
+use crate::store::Lsn;
 use std::collections::{HashMap, VecDeque};
 
 /// Effects held until the change behind them is durable, oldest first.
@@ -28,45 +30,43 @@ impl Undurable {
     }
 }
 
-/// A queue whose link id another shard is asked to reserve.
+/// A change whose link id another shard is asked to reserve.
 #[derive(Debug)]
-pub struct PendingQueue {
-    /// Creator.
-    pub session: SessionRef,
-    /// Its command.
-    pub ticket: Ticket,
-    /// The queue.
-    pub record: QueueRecord,
-    /// Keys for the answer.
-    pub keys: crate::relay::command::new::AnswerKeys,
-    /// Whether the creator subscribes; cleared when it closes meanwhile.
-    pub subscribe: bool,
+pub enum PendingChange {
+    /// A queue under creation.
+    Queue(Box<PendingQueue>),
+    /// A link for a queue that exists.
+    Link(Box<PendingLink>),
 }
 
-/// Queues under creation.
+/// Changes that wait for a reservation. A session has one at a time.
 #[derive(Debug, Default)]
-pub struct PendingQueues {
+pub struct PendingChanges {
     next: u64,
-    queues: HashMap<u64, PendingQueue>,
+    changes: HashMap<u64, PendingChange>,
 }
 
-impl PendingQueues {
-    /// Keeps a queue and returns the number of its reservation.
-    pub fn insert(&mut self, queue: PendingQueue) -> u64 {
+impl PendingChanges {
+    /// Keeps a change and returns the number of its reservation.
+    pub fn insert(&mut self, change: PendingChange) -> u64 {
         self.next += 1;
-        self.queues.insert(self.next, queue);
+        self.changes.insert(self.next, change);
         self.next
     }
 
-    /// Takes a queue back.
-    pub fn remove(&mut self, token: u64) -> Option<PendingQueue> {
-        self.queues.remove(&token)
+    /// Takes a change back.
+    pub fn remove(&mut self, token: u64) -> Option<PendingChange> {
+        self.changes.remove(&token)
     }
 
     /// The creator is gone: nobody subscribes.
     pub fn session_closed(&mut self, session: SessionRef) {
-        for queue in self.queues.values_mut().filter(|q| q.session == session) {
-            queue.subscribe = false;
+        for change in self.changes.values_mut() {
+            if let PendingChange::Queue(queue) = change
+                && queue.session == session
+            {
+                queue.subscribe = false;
+            }
         }
     }
 }

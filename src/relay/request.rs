@@ -1,6 +1,6 @@
 //! A parsed command on its way to a shard.
 
-use super::session_ref::Ticket;
+use super::session_ref::{SessionContext, Ticket};
 use crate::crypto::authorization::{Authorization, Authorized, Claim};
 use crate::protocol::error::CommandError;
 use crate::protocol::transmission::Transmission;
@@ -81,11 +81,18 @@ impl<'a> Request<'a> {
     }
 
     /// What the authorization claims.
-    pub fn claim(&self, version: Version, session_id: &'a [u8]) -> Claim<'a> {
-        let authorized = if version < Version::AUTH_COMMANDS {
+    pub fn claim(&self, context: &'a SessionContext) -> Claim<'a> {
+        let authorized = if context.version() < Version::AUTH_COMMANDS {
             Authorized::sent_only(self.transmission.sent)
         } else {
-            Authorized::new(session_id, self.transmission.sent)
+            Authorized::new(context.session_id(), self.transmission.sent)
+        };
+        // With a service's signature the entity key signs which service it is (protocol §7.4).
+        let authorized = match context.service() {
+            Some(service) if self.transmission.service_signature.is_some() => {
+                authorized.for_service(&service.fingerprint)
+            }
+            _ => authorized,
         };
         Claim {
             authorization: self.authorization,

@@ -1,12 +1,16 @@
 //! One shard's state and the way every command takes through it.
 
 use super::Timestamp;
+use super::activity::Activity;
 use super::agreement::AgreementCache;
 use super::command;
+use super::counters::{AckTimes, Counters};
 use super::effect::{Answer, Effect, PeerMessage};
+use super::notification::Notifications;
 use super::partition::Partitioner;
-use super::pending::{PendingQueues, Undurable};
+use super::pending::{PendingChange, PendingChanges, Undurable};
 use super::request::Request;
+use super::service::Services;
 use super::session_ref::{SessionContext, SessionRef};
 use super::subscription::Subscriptions;
 use super::verify::Preverified;
@@ -15,7 +19,7 @@ use crate::crypto::keys::{SigningKey, VerifyingKey};
 use crate::protocol::error::CommandError;
 use crate::protocol::{Command, ErrorType, Response};
 use crate::store::{
-    Id, IdKind, Location, Lsn, QueueChange, QueueSlot, QueueStatus, Store, StoreError,
+    Id, IdKind, Location, Lsn, QueueChange, QueueSlot, QueueStatus, Store, StoreError, Totals,
 };
 use rand_chacha::ChaCha20Rng;
 use std::sync::Once;
@@ -33,6 +37,14 @@ pub struct ShardConfig {
     pub new_queues: bool,
     /// Password for creating queues.
     pub create_password: Option<Password>,
+    /// Seconds after which a message is dropped; none = never.
+    pub message_ttl: Option<i64>,
+    /// Whether a queue is rid of expired messages when another comes.
+    pub expire_on_send: bool,
+    /// Seconds after which a notification is dropped.
+    pub notification_ttl: i64,
+    /// Seconds after midnight (UTC) at which a day of the statistics begins.
+    pub day_starts_at: i64,
 }
 
 /// The queues of some partitions, and who listens to them.
@@ -41,7 +53,12 @@ pub struct Shard<S> {
     pub(super) config: ShardConfig,
     pub(super) store: S,
     pub(super) subscriptions: Subscriptions,
-    pub(super) pending: PendingQueues,
+    pub(super) notifications: Notifications,
+    pub(super) services: Services,
+    pub(super) pending: PendingChanges,
+    pub(super) counters: Counters,
+    pub(super) ack_times: AckTimes,
+    pub(super) activity: Activity,
     pub(super) rng: ChaCha20Rng,
     pub(super) agreements: AgreementCache,
     pub(super) scratch: Vec<u8>,
@@ -67,6 +84,20 @@ pub(super) struct Done {
 
 /// Result of a command; an error is an answer too.
 pub(super) type Outcome = Result<Done, ErrorType>;
+
+/// Why a command has no effect.
+pub(super) enum Failure {
+    /// It was not authorised: such answers come first (spec: server §2.5).
+    Refused(ErrorType),
+    /// It was, and failed.
+    Failed(ErrorType),
+}
+
+impl From<ErrorType> for Failure {
+    fn from(error: ErrorType) -> Self {
+        Self::Failed(error)
+    }
+}
 
 impl Done {
     /// An answer that promises nothing.
@@ -100,10 +131,15 @@ impl<S: Store> Shard<S> {
     pub fn new(config: ShardConfig, store: S, mut rng: ChaCha20Rng) -> Self {
         Self {
             nobodys_key: nobodys_key(&mut rng),
+            activity: Activity::new(config.day_starts_at),
             config,
             store,
             subscriptions: Subscriptions::default(),
-            pending: PendingQueues::default(),
+            notifications: Notifications::default(),
+            services: Services::default(),
+            pending: PendingChanges::default(),
+            counters: Counters::default(),
+            ack_times: AckTimes::default(),
             rng,
             agreements: AgreementCache::default(),
             scratch: Vec::new(),
@@ -134,7 +170,8 @@ impl<S: Store> Shard<S> {
                 Ok(Some(done)) => (done.answer, done.lsn),
                 // The answer follows when another shard has decided.
                 Ok(None) => continue,
-                Err(error) => (error.into(), None),
+                Err(Failure::Failed(error)) => (error.into(), None),
+                Err(Failure::Refused(error)) => (Answer::Refused(error), None),
             };
             let reply = Effect::Reply {
                 session,
@@ -174,32 +211,31 @@ impl<S: Store> Shard<S> {
         &mut self,
         call: &mut Call<'_>,
         preverified: Option<&[u8; 32]>,
-    ) -> Result<Option<Done>, ErrorType> {
+    ) -> Result<Option<Done>, Failure> {
         use Command as C;
-        match &call.request.command {
-            C::New(new) => return command::new::execute(self, call, new),
-            C::Ping => return Done::now(Response::Pong).map(Some),
-            _ => {}
-        }
         let Some(kind) = entity_kind(&call.request.command) else {
-            return Err(not_built(&call.request.command));
+            return self.execute_without_queue(call);
         };
         let slot = match self.locate(kind, call.request.transmission.entity_id) {
             Some(Location::Queue(slot)) => slot,
             Some(Location::Shard(shard)) => {
                 let transmission = call.request.bytes.to_vec();
-                return Done::now(Answer::Redirect {
-                    shard,
-                    transmission,
-                })
-                .map(Some);
+                return Ok(Some(Done {
+                    answer: Answer::Redirect {
+                        shard,
+                        transmission,
+                    },
+                    lsn: None,
+                }));
             }
             None => {
                 self.verify_nothing(call);
-                return Err(ErrorType::Auth);
+                return Err(self.refused(call, ErrorType::Auth));
             }
         };
-        self.verify_queue_command(call, slot, preverified)?;
+        if let Err(error) = self.verify_queue_command(call, slot, preverified) {
+            return Err(self.refused(call, error));
+        }
         let done = match &call.request.command {
             C::Send { notify, body } => {
                 self.stamp_day(slot, call.now);
@@ -207,9 +243,10 @@ impl<S: Store> Shard<S> {
             }
             C::Off => command::off::execute(self, slot),
             C::Del => command::del::execute(self, call, slot),
+            C::NSub => command::nsub::execute(self, call, slot),
             wrapped => {
-                if let QueueStatus::Blocked(info) = &self.store.queue(slot).status {
-                    return Err(ErrorType::Blocked(info.clone()));
+                if let QueueStatus::Blocked(info) = self.store.queue(slot).status {
+                    return Err(ErrorType::Blocked(info).into());
                 }
                 self.stamp_day(slot, call.now);
                 match wrapped {
@@ -220,11 +257,51 @@ impl<S: Store> Shard<S> {
                     C::SKey(key) => command::skey::execute(self, slot, key),
                     C::RKey(keys) => command::rkey::execute(self, slot, keys),
                     C::Que => command::que::execute(self, call, slot),
+                    C::LSet { link_id, data } => {
+                        return Ok(command::lset::execute(self, call, slot, link_id, data)?);
+                    }
+                    C::LDel => command::ldel::execute(self, call, slot),
+                    C::LKey(key) => command::lkey::execute(self, slot, key),
+                    C::LGet => command::lget::execute(self, slot),
+                    C::NKey(credentials) => command::nkey::execute(self, call, slot, credentials),
+                    C::NDel => command::ndel::execute(self, call, slot),
                     other => Err(not_built(other)),
                 }
             }
         };
-        done.map(Some)
+        Ok(Some(done?))
+    }
+
+    /// Commands whose entity is not a queue.
+    fn execute_without_queue(&mut self, call: &mut Call<'_>) -> Result<Option<Done>, Failure> {
+        use Command as C;
+        self.verify_service_command(call)
+            .map_err(Failure::Refused)?;
+        match &call.request.command {
+            C::New(new) => command::new::execute(self, call, new),
+            C::Ping => Ok(Some(Done::now(Response::Pong)?)),
+            C::NSubs(_) => {
+                command::nsubs::execute(self, call)?;
+                Ok(None)
+            }
+            C::Subs(_) => Err(ErrorType::Cmd(CommandError::Prohibited).into()),
+            other => Err(not_built(other).into()),
+        }
+    }
+
+    /// A command that was not authorised; some are counted (spec: server §2.4).
+    fn refused(&mut self, call: &Call<'_>, error: ErrorType) -> Failure {
+        let counters = &mut self.counters;
+        if error == ErrorType::Auth {
+            match &call.request.command {
+                Command::Send { .. } => counters.send_auth += 1,
+                Command::Sub => counters.sub_auth += 1,
+                Command::NSub => counters.ntf_sub_auth += 1,
+                Command::Get => counters.get_auth += 1,
+                _ => {}
+            }
+        }
+        Failure::Refused(error)
     }
 
     fn locate(&self, kind: IdKind, entity_id: &[u8]) -> Option<Location> {
@@ -246,6 +323,7 @@ impl<S: Store> Shard<S> {
     /// later.
     pub fn session_closed(&mut self, session: SessionRef) {
         self.subscriptions.remove_session(session);
+        self.notifications.remove_session(session);
         self.pending.session_closed(session);
         self.agreements.forget(session);
     }
@@ -306,13 +384,60 @@ impl<S: Store> Shard<S> {
                     effects,
                 );
             }
-            PeerMessage::AliasReserved { token, granted } => {
-                command::new::resume(self, token, granted, effects);
-            }
+            PeerMessage::AliasReserved { token, granted } => match self.pending.remove(token) {
+                Some(PendingChange::Queue(queue)) => {
+                    command::new::resume(self, *queue, granted, effects);
+                }
+                Some(PendingChange::Link(link)) => {
+                    command::lset::resume(self, *link, granted, effects);
+                }
+                None => {}
+            },
+            PeerMessage::Service(message) => self.service_message(from, message, effects),
             PeerMessage::ReleaseAlias { kind, id } => {
                 // A full disk leaves a stale alias, which answers like an unknown id.
                 let _ = self.store.release_alias(kind, &id);
             }
+        }
+    }
+
+    /// Whether a session is subscribed to messages or notifications of any queue by itself.
+    pub fn has_subscriptions(&self, session: SessionRef) -> bool {
+        self.subscriptions.is_subscriber(session) || self.notifications.has_subscriptions(session)
+    }
+
+    /// What has happened here.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Seconds from delivery to acknowledgement.
+    pub fn ack_times(&self) -> &AckTimes {
+        &self.ack_times
+    }
+
+    /// Queues in use.
+    pub fn activity(&mut self) -> &mut Activity {
+        &mut self.activity
+    }
+
+    /// Notifications waiting.
+    pub fn waiting_notifications(&self) -> u64 {
+        self.notifications.count()
+    }
+
+    /// What is held altogether.
+    pub fn totals(&self) -> Totals {
+        self.store.totals()
+    }
+
+    /// Notes that a queue is in use.
+    pub(super) fn note_activity(&mut self, now: Timestamp, slot: QueueSlot, flagged: bool) {
+        let before = self.store.active_days(slot);
+        let mut days = before;
+        self.activity.note(now.seconds(), flagged, &mut days);
+        if days != before {
+            self.store.set_active_days(slot, days);
         }
     }
 
@@ -366,7 +491,7 @@ fn not_built(command: &Command<'_>) -> ErrorType {
     static WARNED: Once = Once::new();
     WARNED.call_once(|| {
         tracing::warn!(
-            "refused a {} command: links, notifications, services and the proxy are not built yet",
+            "refused a {} command: forwarding to other relays is not built yet",
             command.tag()
         );
     });

@@ -10,6 +10,9 @@ use std::collections::{HashMap, HashSet};
 
 type Hasher = foldhash::fast::RandomState;
 
+/// Queues of one shard that a connection may listen to. Real clients stay far below.
+pub const MAX_PER_SESSION: usize = 1 << 20;
+
 /// The message a connection has been given and not acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delivered {
@@ -83,6 +86,21 @@ impl Subscriptions {
     pub fn subscriber(&self, slot: QueueSlot) -> Option<(SessionRef, Option<Delivered>)> {
         let subscriber = self.queues.get(&slot)?.subscriber.as_ref()?;
         Some((subscriber.session, subscriber.delivered))
+    }
+
+    /// Whether a session listens to as many queues as it may.
+    pub fn is_full(&self, session: SessionRef) -> bool {
+        self.sessions
+            .get(&session)
+            .is_some_and(|queues| queues.len() >= MAX_PER_SESSION)
+    }
+
+    /// Whether a session is the subscriber of any queue.
+    pub fn is_subscriber(&self, session: SessionRef) -> bool {
+        self.sessions.get(&session).is_some_and(|queues| {
+            let mut subscribers = queues.iter().filter_map(|slot| self.subscriber(*slot));
+            subscribers.any(|(subscriber, _)| subscriber == session)
+        })
     }
 
     /// Makes a session the subscriber and returns another one that it replaced.

@@ -3,12 +3,15 @@
 use super::request::Request;
 use super::session_ref::SessionContext;
 use super::shard::{Call, Shard};
-use crate::crypto::authorization::Authorization;
+use crate::crypto::authorization::{Authorization, verify_service};
 use crate::crypto::batch::Ed25519Batch;
 use crate::crypto::keys::PublicAuthKey;
+use crate::protocol::error::CommandError;
+use crate::protocol::handshake::ServiceRole;
 use crate::protocol::response::QueueMode;
 use crate::protocol::{Command, ErrorType};
 use crate::store::{Id, IdKind, Location, QueueSlot, Store};
+use smallvec::SmallVec;
 use std::slice;
 
 /// From this many signatures on, checking them together pays.
@@ -43,7 +46,7 @@ impl Preverified {
             let Some(key) = shard.key_to_preverify(request) else {
                 continue;
             };
-            let claim = request.claim(context.version(), context.session_id());
+            let claim = request.claim(context);
             batch.push(&key, &claim.authorized.parts(), signature);
             checked.push((i, key));
         }
@@ -81,8 +84,8 @@ impl<S: Store> Shard<S> {
         let id = <&Id>::try_from(request.transmission.entity_id).ok();
         let keys = match id.and_then(|id| self.store.find(IdKind::Recipient, id)) {
             Some(Location::Shard(_)) => return None,
-            Some(Location::Queue(slot)) => self.store.queue(slot).recipient_keys.as_slice(),
-            None => &[],
+            Some(Location::Queue(slot)) => self.store.queue(slot).recipient_keys,
+            None => SmallVec::new(),
         };
         let own = keys.iter().find_map(|key| match key {
             PublicAuthKey::Ed25519(key) => Some(*key),
@@ -93,20 +96,69 @@ impl<S: Store> Shard<S> {
 
     /// Does the work of a failing check, so that a missing queue takes as long as a wrong key.
     pub(super) fn verify_nothing(&mut self, call: &Call<'_>) {
-        let claim = call
-            .request
-            .claim(call.context.version(), call.context.session_id());
+        let claim = call.request.claim(call.context);
         let mut secrets = self.agreements.of(call.session, call.context);
         claim.verify_dummy(&mut secrets, &mut self.scratch);
     }
 
     /// Whether any of `keys` authorised the command.
     pub(super) fn verify_keys(&mut self, call: &Call<'_>, keys: &[PublicAuthKey]) -> bool {
-        let claim = call
-            .request
-            .claim(call.context.version(), call.context.session_id());
+        let claim = call.request.claim(call.context);
         let mut secrets = self.agreements.of(call.session, call.context);
         claim.verify_any(keys, &mut secrets, &mut self.scratch)
+    }
+
+    /// Checks the service part of a command without a queue; the key of `NEW` is checked when it
+    /// is executed.
+    pub(super) fn verify_service_command(&mut self, call: &Call<'_>) -> Result<(), ErrorType> {
+        check_role(call)?;
+        self.verify_service_signature(call)?;
+        match &call.request.command {
+            Command::Subs(_) | Command::NSubs(_) => self.verify_service_itself(call),
+            _ => Ok(()),
+        }
+    }
+
+    /// Commands that make or find queues for a service are signed by its session key too; nothing
+    /// else is (spec: protocol §7.4).
+    fn verify_service_signature(&mut self, call: &Call<'_>) -> Result<(), ErrorType> {
+        let both = matches!(
+            call.request.command,
+            Command::New(_) | Command::Sub | Command::NSub
+        );
+        let signature = call.request.transmission.service_signature;
+        let valid = match (call.context.service(), signature) {
+            (Some(service), Some(signature)) if both => {
+                let claim = call.request.claim(call.context);
+                let key = &service.session_key;
+                verify_service(key, signature, &claim.authorized, &mut self.scratch)
+            }
+            (Some(_), None) => !both,
+            (None, None) => true,
+            (_, Some(_)) => false,
+        };
+        if valid {
+            Ok(())
+        } else {
+            Err(ErrorType::Service)
+        }
+    }
+
+    /// `SUBS` and `NSUBS` are signed by the service's session key alone.
+    fn verify_service_itself(&mut self, call: &Call<'_>) -> Result<(), ErrorType> {
+        let service = call.context.service().ok_or(ErrorType::Service)?;
+        let Authorization::Ed25519(signature) = call.request.authorization else {
+            return Err(ErrorType::Service);
+        };
+        let claim = call.request.claim(call.context);
+        let key = &service.session_key;
+        let valid = call.request.transmission.entity_id == service.id
+            && verify_service(key, signature, &claim.authorized, &mut self.scratch);
+        if valid {
+            Ok(())
+        } else {
+            Err(ErrorType::Service)
+        }
     }
 
     /// Checks that a command on an existing queue is authorised.
@@ -116,9 +168,8 @@ impl<S: Store> Shard<S> {
         slot: QueueSlot,
         preverified: Option<&[u8; 32]>,
     ) -> Result<(), ErrorType> {
-        if call.request.transmission.service_signature.is_some() {
-            return Err(ErrorType::Service);
-        }
+        check_role(call)?;
+        self.verify_service_signature(call)?;
         let record = self.store.queue(slot);
         let authorised = match &call.request.command {
             Command::Send { .. } => match record.sender_key {
@@ -154,10 +205,7 @@ impl<S: Store> Shard<S> {
                         .recipient_keys
                         .contains(&PublicAuthKey::Ed25519(*key))
                 });
-                known || {
-                    let keys = record.recipient_keys.clone();
-                    self.verify_keys(call, &keys)
-                }
+                known || { self.verify_keys(call, &record.recipient_keys) }
             }
         };
         if authorised {
@@ -165,6 +213,25 @@ impl<S: Store> Shard<S> {
         } else {
             Err(ErrorType::Auth)
         }
+    }
+}
+
+/// A service may only do what its role allows (spec: server §2.4).
+fn check_role(call: &Call<'_>) -> Result<(), ErrorType> {
+    use Command as C;
+    let Some(service) = call.context.service() else {
+        return Ok(());
+    };
+    let role = match &call.request.command {
+        C::Ping => return Ok(()),
+        C::NSub | C::NSubs(_) => ServiceRole::Notifier,
+        C::Rfwd { .. } => ServiceRole::Proxy,
+        _ => ServiceRole::Messaging,
+    };
+    if role == service.role {
+        Ok(())
+    } else {
+        Err(ErrorType::Cmd(CommandError::Prohibited))
     }
 }
 

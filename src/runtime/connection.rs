@@ -3,7 +3,8 @@
 use super::core::{Connection, Core};
 use crate::protocol::BLOCK_SIZE;
 use crate::session::{
-    Established, Identity, RefusedHandshake, ServerHandshake, Session, put_plain_block,
+    ClaimedSession, Established, HandshakeOutcome, Identity, RefusedHandshake, ServerHandshake,
+    Session, put_plain_block,
 };
 use crate::transport::stream::{TlsError, TlsStream};
 use futures_lite::future::{or, poll_fn};
@@ -109,22 +110,10 @@ impl Acceptor {
         let accept = async { Ok(TlsStream::accept(tcp, Arc::clone(&self.tls)).await?) };
         let mut stream = within(self.tls_setup_timeout, "TLS", accept).await?;
         let established = within(self.handshake_timeout, "SMP", self.hellos(&mut stream)).await?;
-        let Some(established) = established else {
-            return Ok(None);
-        };
-        if let Some(refusal) = &established.service_refusal {
-            let mut block = Box::new([0; BLOCK_SIZE]);
-            put_plain_block(refusal, &mut block).map_err(|_| ConnectionError::HelloTooLarge)?;
-            let refuse = async {
-                stream.write_block(&block).await?;
-                Ok(stream.close().await?)
-            };
-            within(self.handshake_timeout, "SMP", refuse).await?;
-            return Ok(None);
-        }
-        Ok(Some((stream, established)))
+        Ok(established.map(|established| (stream, established)))
     }
 
+    /// `None` when the client left, or was told why it is refused.
     async fn hellos(&self, stream: &mut TlsStream) -> Result<Option<Established>, ConnectionError> {
         let mut block = Box::new([0; BLOCK_SIZE]);
         let handshake = ServerHandshake::start(
@@ -137,8 +126,31 @@ impl Acceptor {
         .map_err(|_| ConnectionError::HelloTooLarge)?;
         stream.write_block(&block).await?;
         drop(block);
-        let established = stream.read_block(|block| handshake.finish(block)).await?;
-        Ok(established.transpose()?)
+        // Only service clients show one.
+        let chain = stream.peer_certificates().unwrap_or_default().to_vec();
+        let outcome = stream
+            .read_block(|block| handshake.finish(block, &chain))
+            .await?;
+        match outcome.transpose()? {
+            None => Ok(None),
+            Some(HandshakeOutcome::Established(established)) => Ok(Some(established)),
+            Some(HandshakeOutcome::Claimed(claimed)) => self.register(stream, *claimed).await,
+            Some(HandshakeOutcome::ServiceRefused(content)) => {
+                send_last(stream, &content).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Decides the claim of a service client. There is no registry of services yet: all are
+    /// refused.
+    async fn register(
+        &self,
+        stream: &mut TlsStream,
+        claimed: ClaimedSession,
+    ) -> Result<Option<Established>, ConnectionError> {
+        send_last(stream, &claimed.refuse()).await?;
+        Ok(None)
     }
 
     async fn exchange(
@@ -146,9 +158,7 @@ impl Acceptor {
         stream: TlsStream,
         established: Established,
     ) -> Result<(), ConnectionError> {
-        let Established {
-            context, chains, ..
-        } = established;
+        let Established { context, chains } = established;
         let connection = self
             .core
             .open_session(|reference| Session::new(reference, context, chains));
@@ -184,6 +194,14 @@ impl Drop for Registered<'_> {
     fn drop(&mut self) {
         self.core.close_session(&self.connection);
     }
+}
+
+/// Sends a plain block and closes.
+async fn send_last(stream: &mut TlsStream, content: &[u8]) -> Result<(), ConnectionError> {
+    let mut block = Box::new([0; BLOCK_SIZE]);
+    put_plain_block(content, &mut block).map_err(|_| ConnectionError::HelloTooLarge)?;
+    stream.write_block(&block).await?;
+    Ok(stream.close().await?)
 }
 
 /// Closes and waits for the peer to close too.

@@ -427,7 +427,9 @@ impl CoreRouter<'_> {
                             self.push(session, entity, event);
                         }
                     }
-                    Effect::Executed { .. } | Effect::ServiceJoined { .. } => {}
+                    Effect::Executed { .. }
+                    | Effect::ServiceJoined { .. }
+                    | Effect::ServiceRegistered { .. } => {}
                     Effect::NothingToRedeliver { session } => self.nothing_to_redeliver(session),
                     Effect::Peer { shard, message } => {
                         self.core.mesh.send(shard, CoreMessage::Peer(message));

@@ -263,6 +263,10 @@ fn identity(credential: &Credential, settings: &Settings) -> Result<Identity, Ru
     })
 }
 
+fn whole_seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
 /// Every connection is a descriptor: takes as many as the system lets this process have.
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -305,6 +309,10 @@ async fn run_executor(
             queue_quota: settings.relay.msg_queue_quota as usize,
             new_queues: settings.auth.new_queues,
             create_password: settings.auth.create_password.clone(),
+            message_ttl: Some(whole_seconds(settings.storage.messages.ttl)),
+            expire_on_send: settings.storage.expire_messages_on_send,
+            notification_ttl: whole_seconds(settings.storage.notifications.ttl),
+            day_starts_at: 0,
         },
         MemoryStore::new(),
         ChaCha20Rng::from_os_rng(),

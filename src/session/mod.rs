@@ -12,7 +12,10 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use handshake::{Established, Identity, RefusedHandshake, ServerHandshake, put_plain_block};
+pub use handshake::{
+    ClaimedSession, Established, HandshakeOutcome, Identity, RefusedHandshake, ServerHandshake,
+    ServiceClaim, put_plain_block,
+};
 pub use state::{Router, Session};
 
 /// Blocks of commands a connection may have in flight; beyond, its socket is not read.

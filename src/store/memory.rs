@@ -1,15 +1,17 @@
 //! A store that forgets everything when the process ends.
 
 use super::{
-    Id, IdKind, Location, Lsn, Message, QueueChange, QueueRecord, QueueSlot, Store, StoreError,
-    StoredMessage,
+    ActiveDays, Id, IdKind, LinkContent, Location, Lsn, Message, MessageKind, QueueChange,
+    QueueRecord, QueueSlot, ServiceRecord, Store, StoreError, StoredMessage, Totals,
 };
-use crate::store::MessageKind;
+use crate::protocol::handshake::ServiceRole;
 use slab::Slab;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
 
 /// Ids of clients' choosing are hashed with a random seed.
-type Index = HashMap<Id, Location, foldhash::quality::RandomState>;
+type Hasher = foldhash::quality::RandomState;
+type Index = HashMap<Id, Location, Hasher>;
 
 /// Queues and messages on the heap of one shard.
 #[derive(Debug, Default)]
@@ -19,13 +21,20 @@ pub struct MemoryStore {
     senders: Index,
     links: Index,
     notifiers: Index,
+    services: HashMap<[u8; 32], ServiceRecord, Hasher>,
+    /// Notifiers of each notification service that has any.
+    service_notifiers: HashMap<Id, u64, Hasher>,
+    with_messages: BTreeSet<QueueSlot>,
+    totals: Totals,
     lsn: u64,
 }
 
 #[derive(Debug)]
 struct Queue {
     record: QueueRecord,
+    link: Option<LinkContent>,
     messages: VecDeque<OwnedMessage>,
+    active: ActiveDays,
 }
 
 #[derive(Debug)]
@@ -73,6 +82,50 @@ impl MemoryStore {
             index.remove(id);
         }
     }
+
+    fn record(&mut self, slot: QueueSlot) -> &mut QueueRecord {
+        &mut self.queues[index_of(slot)].record
+    }
+
+    /// Replaces one id of a queue by another.
+    fn replace_id(
+        &mut self,
+        kind: IdKind,
+        slot: QueueSlot,
+        old: Option<Id>,
+        new: Option<Id>,
+    ) -> Result<(), StoreError> {
+        if new == old {
+            return Ok(());
+        }
+        if new.is_some_and(|id| self.index(kind).contains_key(&id)) {
+            return Err(StoreError::Duplicate);
+        }
+        if let Some(id) = old {
+            self.remove_queue_id(kind, &id, slot);
+        }
+        if let Some(id) = new {
+            self.index(kind).insert(id, Location::Queue(slot));
+        }
+        Ok(())
+    }
+
+    /// Keeps the counts of notifiers true while a queue's association changes.
+    fn count_association(&mut self, old: Option<Id>, new: Option<Id>) {
+        if let Some(id) = old {
+            self.totals.notifier_service_queues -= 1;
+            if let Some(count) = self.service_notifiers.get_mut(&id) {
+                *count -= 1;
+                if *count == 0 {
+                    self.service_notifiers.remove(&id);
+                }
+            }
+        }
+        if let Some(id) = new {
+            self.totals.notifier_service_queues += 1;
+            *self.service_notifiers.entry(id).or_default() += 1;
+        }
+    }
 }
 
 /// Slots are 32 bits: a shard holds at most this many queues.
@@ -80,6 +133,14 @@ const MAX_QUEUES: usize = u32::MAX as usize;
 
 fn index_of(slot: QueueSlot) -> usize {
     slot.0 as usize
+}
+
+fn notifier_id(record: &QueueRecord) -> Option<Id> {
+    record.notifier.as_ref().map(|n| n.notifier_id)
+}
+
+fn notifier_service(record: &QueueRecord) -> Option<Id> {
+    record.notifier.as_ref()?.service_id
 }
 
 impl Store for MemoryStore {
@@ -93,103 +154,107 @@ impl Store for MemoryStore {
         index.get(id).copied()
     }
 
-    fn queue(&self, slot: QueueSlot) -> &QueueRecord {
-        &self.queues[index_of(slot)].record
+    fn queue(&self, slot: QueueSlot) -> QueueRecord {
+        self.queues[index_of(slot)].record.clone()
     }
 
-    fn create(&mut self, record: QueueRecord) -> Result<(QueueSlot, Lsn), StoreError> {
-        let link_id = record.link.as_ref().map(|l| l.link_id);
-        let notifier_id = record.notifier.as_ref().map(|n| n.notifier_id);
+    fn link(&self, slot: QueueSlot) -> Option<LinkContent> {
+        self.queues[index_of(slot)].link.clone()
+    }
+
+    fn create(
+        &mut self,
+        record: &QueueRecord,
+        link: Option<LinkContent>,
+    ) -> Result<(QueueSlot, Lsn), StoreError> {
+        let notifier_id = notifier_id(record);
         if self.queues.len() >= MAX_QUEUES {
             return Err(StoreError::Full);
         }
         if self.recipients.contains_key(&record.recipient_id)
             || self.senders.contains_key(&record.sender_id)
-            || link_id.is_some_and(|id| self.links.contains_key(&id))
+            || record
+                .link_id
+                .is_some_and(|id| self.links.contains_key(&id))
             || notifier_id.is_some_and(|id| self.notifiers.contains_key(&id))
         {
             return Err(StoreError::Duplicate);
         }
-        let (recipient_id, sender_id) = (record.recipient_id, record.sender_id);
         let key = self.queues.insert(Queue {
-            record,
+            record: record.clone(),
+            link,
             messages: VecDeque::new(),
+            active: ActiveDays::default(),
         });
         let slot = QueueSlot(u32::try_from(key).map_err(|_| StoreError::Full)?);
         let here = Location::Queue(slot);
-        self.recipients.insert(recipient_id, here);
-        self.senders.insert(sender_id, here);
-        if let Some(id) = link_id {
+        self.recipients.insert(record.recipient_id, here);
+        self.senders.insert(record.sender_id, here);
+        if let Some(id) = record.link_id {
             self.links.insert(id, here);
         }
         if let Some(id) = notifier_id {
             self.notifiers.insert(id, here);
+            self.totals.notifiers += 1;
         }
+        self.count_association(None, notifier_service(record));
+        self.totals.queues += 1;
+        self.totals.messaging_service_queues += u64::from(record.service_id.is_some());
         Ok((slot, self.appended()))
     }
 
     fn update(&mut self, slot: QueueSlot, change: QueueChange) -> Result<Lsn, StoreError> {
-        let here = Location::Queue(slot);
         match change {
-            QueueChange::SenderKey(key) => {
-                self.queues[index_of(slot)].record.sender_key = Some(key);
-            }
-            QueueChange::RecipientKeys(keys) => {
-                self.queues[index_of(slot)].record.recipient_keys = keys;
-            }
-            QueueChange::Status(status) => self.queues[index_of(slot)].record.status = status,
-            QueueChange::Day(day) => self.queues[index_of(slot)].record.updated_day = day,
+            QueueChange::SenderKey(key) => self.record(slot).sender_key = Some(key),
+            QueueChange::RecipientKeys(keys) => self.record(slot).recipient_keys = keys,
+            QueueChange::Status(status) => self.record(slot).status = status,
+            QueueChange::Day(day) => self.record(slot).updated_day = day,
             QueueChange::Link(link) => {
-                let old = self.queues[index_of(slot)]
-                    .record
-                    .link
-                    .as_ref()
-                    .map(|l| l.link_id);
-                let new = link.as_ref().map(|l| l.link_id);
-                if new != old {
-                    if new.is_some_and(|id| self.links.contains_key(&id)) {
-                        return Err(StoreError::Duplicate);
-                    }
-                    if let Some(id) = old {
-                        self.remove_queue_id(IdKind::Link, &id, slot);
-                    }
-                    if let Some(id) = new {
-                        self.links.insert(id, here);
-                    }
-                }
-                self.queues[index_of(slot)].record.link = link;
+                let old = self.record(slot).link_id;
+                let new = link.as_ref().map(|(id, _)| *id);
+                self.replace_id(IdKind::Link, slot, old, new)?;
+                let queue = &mut self.queues[index_of(slot)];
+                queue.record.link_id = new;
+                queue.link = link.map(|(_, content)| content);
             }
             QueueChange::Notifier(notifier) => {
-                let record = &self.queues[index_of(slot)].record;
-                let old = record.notifier.as_ref().map(|n| n.notifier_id);
+                let record = self.record(slot);
+                let (old, old_service) = (notifier_id(record), notifier_service(record));
                 let new = notifier.as_ref().map(|n| n.notifier_id);
-                if new != old {
-                    if new.is_some_and(|id| self.notifiers.contains_key(&id)) {
-                        return Err(StoreError::Duplicate);
-                    }
-                    if let Some(id) = old {
-                        self.remove_queue_id(IdKind::Notifier, &id, slot);
-                    }
-                    if let Some(id) = new {
-                        self.notifiers.insert(id, here);
-                    }
+                self.replace_id(IdKind::Notifier, slot, old, new)?;
+                let new_service = notifier.as_ref().and_then(|n| n.service_id);
+                self.count_association(old_service, new_service);
+                self.totals.notifiers += u64::from(new.is_some());
+                self.totals.notifiers -= u64::from(old.is_some());
+                self.record(slot).notifier = notifier;
+            }
+            QueueChange::NotifierService(service_id) => {
+                if let Some(notifier) = &mut self.record(slot).notifier {
+                    let old = std::mem::replace(&mut notifier.service_id, service_id);
+                    self.count_association(old, service_id);
                 }
-                self.queues[index_of(slot)].record.notifier = notifier;
             }
         }
         Ok(self.appended())
     }
 
     fn delete(&mut self, slot: QueueSlot) -> Result<(QueueRecord, Lsn), StoreError> {
-        let Queue { record, .. } = self.queues.remove(index_of(slot));
+        let queue = self.queues.remove(index_of(slot));
+        let record = queue.record;
         self.remove_queue_id(IdKind::Recipient, &record.recipient_id, slot);
         self.remove_queue_id(IdKind::Sender, &record.sender_id, slot);
-        if let Some(link) = &record.link {
-            self.remove_queue_id(IdKind::Link, &link.link_id, slot);
+        if let Some(id) = &record.link_id {
+            self.remove_queue_id(IdKind::Link, id, slot);
         }
         if let Some(notifier) = &record.notifier {
             self.remove_queue_id(IdKind::Notifier, &notifier.notifier_id, slot);
+            self.totals.notifiers -= 1;
         }
+        self.count_association(notifier_service(&record), None);
+        self.with_messages.remove(&slot);
+        self.totals.queues -= 1;
+        self.totals.messages -= queue.messages.len() as u64;
+        self.totals.messaging_service_queues -= u64::from(record.service_id.is_some());
         Ok((record, self.appended()))
     }
 
@@ -211,14 +276,17 @@ impl Store for MemoryStore {
     }
 
     fn push_message(&mut self, slot: QueueSlot, message: Message<'_>) -> Result<Lsn, StoreError> {
-        self.queues[index_of(slot)]
-            .messages
-            .push_back(OwnedMessage {
-                id: message.id,
-                time_ns: message.time_ns,
-                kind: message.kind,
-                body: message.body.into(),
-            });
+        let messages = &mut self.queues[index_of(slot)].messages;
+        if messages.is_empty() {
+            self.with_messages.insert(slot);
+        }
+        messages.push_back(OwnedMessage {
+            id: message.id,
+            time_ns: message.time_ns,
+            kind: message.kind,
+            body: message.body.into(),
+        });
+        self.totals.messages += 1;
         Ok(self.appended())
     }
 
@@ -238,16 +306,60 @@ impl Store for MemoryStore {
 
     fn pop_message(&mut self, slot: QueueSlot) -> Result<Lsn, StoreError> {
         let messages = &mut self.queues[index_of(slot)].messages;
-        messages.pop_front();
+        self.totals.messages -= u64::from(messages.pop_front().is_some());
         if messages.is_empty() {
             // A queue that was once long must not hold its ring for ever.
             messages.shrink_to(1);
+            self.with_messages.remove(&slot);
         }
         Ok(self.appended())
     }
 
     fn message_count(&self, slot: QueueSlot) -> usize {
         self.queues[index_of(slot)].messages.len()
+    }
+
+    fn next_with_messages(&self, after: Option<QueueSlot>) -> Option<QueueSlot> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.with_messages
+            .range((start, Bound::Unbounded))
+            .next()
+            .copied()
+    }
+
+    fn active_days(&self, slot: QueueSlot) -> ActiveDays {
+        self.queues[index_of(slot)].active
+    }
+
+    fn set_active_days(&mut self, slot: QueueSlot, days: ActiveDays) {
+        self.queues[index_of(slot)].active = days;
+    }
+
+    fn service(&self, fingerprint: &[u8; 32]) -> Option<(Id, ServiceRole)> {
+        let service = self.services.get(fingerprint)?;
+        Some((service.id, service.role))
+    }
+
+    fn create_service(&mut self, service: ServiceRecord) -> Result<Lsn, StoreError> {
+        match service.role {
+            ServiceRole::Messaging => self.totals.messaging_services += 1,
+            ServiceRole::Notifier => self.totals.notifier_services += 1,
+            ServiceRole::Proxy => self.totals.proxy_services += 1,
+        }
+        self.services.insert(service.fingerprint, service);
+        Ok(self.appended())
+    }
+
+    fn service_notifiers(&self, service_id: &Id) -> u64 {
+        self.service_notifiers.get(service_id).copied().unwrap_or(0)
+    }
+
+    fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    fn last(&self) -> Lsn {
+        Lsn(self.lsn)
     }
 
     fn durable(&self) -> Lsn {

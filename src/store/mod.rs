@@ -9,11 +9,12 @@ mod record;
 
 pub use memory::MemoryStore;
 pub use record::{
-    IdKind, LinkRecord, Message, MessageKind, NotifierRecord, QueueChange, QueueRecord,
-    QueueStatus, StoredMessage,
+    ActiveDays, IdKind, LinkContent, Message, MessageKind, NotifierRecord, QueueChange,
+    QueueRecord, QueueStatus, ServiceRecord, StoredMessage, Totals,
 };
 
 use crate::protocol::ID_LEN;
+use crate::protocol::handshake::ServiceRole;
 use thiserror::Error;
 
 /// An identifier of this server: queue, link, notifier, service or message.
@@ -24,7 +25,7 @@ pub type Id = [u8; ID_LEN];
 pub struct Lsn(pub u64);
 
 /// A queue within its shard; reused after the queue is deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QueueSlot(pub u32);
 
 /// Where an id leads.
@@ -56,10 +57,18 @@ pub trait Store {
     fn find(&self, kind: IdKind, id: &Id) -> Option<Location>;
 
     /// The record of a queue.
-    fn queue(&self, slot: QueueSlot) -> &QueueRecord;
+    fn queue(&self, slot: QueueSlot) -> QueueRecord;
+
+    /// The data behind a queue's link.
+    fn link(&self, slot: QueueSlot) -> Option<LinkContent>;
 
     /// Adds a queue under all its ids, or fails with [`StoreError::Duplicate`] and changes nothing.
-    fn create(&mut self, record: QueueRecord) -> Result<(QueueSlot, Lsn), StoreError>;
+    /// `link` belongs to the link id of the record: both are there or neither.
+    fn create(
+        &mut self,
+        record: &QueueRecord,
+        link: Option<LinkContent>,
+    ) -> Result<(QueueSlot, Lsn), StoreError>;
 
     /// Changes a record and its index entries.
     fn update(&mut self, slot: QueueSlot, change: QueueChange) -> Result<Lsn, StoreError>;
@@ -87,6 +96,30 @@ pub trait Store {
 
     /// Number of messages in a queue, quota marker included.
     fn message_count(&self, slot: QueueSlot) -> usize;
+
+    /// The first queue with messages after another, in the order of slots.
+    fn next_with_messages(&self, after: Option<QueueSlot>) -> Option<QueueSlot>;
+
+    /// When a queue was last used. Lost by a crash at most.
+    fn active_days(&self, slot: QueueSlot) -> ActiveDays;
+
+    /// Notes when a queue was last used.
+    fn set_active_days(&mut self, slot: QueueSlot, days: ActiveDays);
+
+    /// The service with an identity certificate: its id and role.
+    fn service(&self, fingerprint: &[u8; 32]) -> Option<(Id, ServiceRole)>;
+
+    /// Adds a service; its fingerprint and id must be new.
+    fn create_service(&mut self, service: ServiceRecord) -> Result<Lsn, StoreError>;
+
+    /// Number of this shard's notifiers that belong to a notification service.
+    fn service_notifiers(&self, service_id: &Id) -> u64;
+
+    /// What is held altogether; costs no more than a look.
+    fn totals(&self) -> Totals;
+
+    /// The last change made, durable or not.
+    fn last(&self) -> Lsn;
 
     /// Every change up to here survives what the configured durability promises.
     fn durable(&self) -> Lsn;

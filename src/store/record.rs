@@ -3,6 +3,7 @@
 use super::Id;
 use crate::crypto::keys::{PublicAuthKey, SharedSecret};
 use crate::protocol::error::BlockingInfo;
+use crate::protocol::handshake::ServiceRole;
 use crate::protocol::response::QueueMode;
 use smallvec::SmallVec;
 
@@ -19,7 +20,7 @@ pub enum IdKind {
     Notifier,
 }
 
-/// Everything a queue is, without its messages.
+/// What a queue is, without its messages and link data. Cheap to copy: mostly keys and ids.
 #[derive(Debug, Clone)]
 pub struct QueueRecord {
     /// Entity id of recipient commands.
@@ -34,10 +35,10 @@ pub struct QueueRecord {
     pub sender_key: Option<PublicAuthKey>,
     /// `None` only for queues of clients older than version 9.
     pub mode: Option<QueueMode>,
-    /// Short link.
-    pub link: Option<Box<LinkRecord>>,
+    /// Id of the short link; its data is kept apart ([`LinkContent`]).
+    pub link_id: Option<Id>,
     /// Notifications.
-    pub notifier: Option<Box<NotifierRecord>>,
+    pub notifier: Option<NotifierRecord>,
     /// Whether the queue accepts messages.
     pub status: QueueStatus,
     /// Day of last use, days since the Unix epoch.
@@ -64,9 +65,7 @@ impl QueueRecord {
 
 /// Data behind a short link, opaque.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LinkRecord {
-    /// Link id.
-    pub link_id: Id,
+pub struct LinkContent {
     /// Immutable part.
     pub fixed: Box<[u8]>,
     /// Replaceable part.
@@ -107,11 +106,65 @@ pub enum QueueChange {
     /// Suspend, block or reactivate.
     Status(QueueStatus),
     /// Set or remove the link.
-    Link(Option<Box<LinkRecord>>),
+    Link(Option<(Id, LinkContent)>),
     /// Set or remove the notifier.
-    Notifier(Option<Box<NotifierRecord>>),
+    Notifier(Option<NotifierRecord>),
+    /// Associate the notifier, which there must be, with a notification service.
+    NotifierService(Option<Id>),
     /// Stamp the day of use, days since the Unix epoch.
     Day(u32),
+}
+
+/// A service, known by its certificate (spec: server §1.3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceRecord {
+    /// Random, stable for the certificate.
+    pub id: Id,
+    /// What it may do; a certificate has one role for ever.
+    pub role: ServiceRole,
+    /// SHA-256 of the identity certificate.
+    pub fingerprint: [u8; 32],
+    /// TLS chain, leaf first, DER.
+    pub chain: Vec<Vec<u8>>,
+    /// Day of creation, days since the Unix epoch.
+    pub created_day: u32,
+}
+
+/// Days on which a queue was last used, in the numbering of the statistics; 0 is never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ActiveDays {
+    /// A message was sent or received.
+    pub message: u16,
+    /// A message with the notification flag was sent or received.
+    pub notification: u16,
+}
+
+/// What a store holds altogether.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Queues.
+    pub queues: u64,
+    /// Queues with a notifier.
+    pub notifiers: u64,
+    /// Messages, quota markers included.
+    pub messages: u64,
+    /// Receiving services.
+    pub messaging_services: u64,
+    /// Notification services.
+    pub notifier_services: u64,
+    /// Queues of receiving services.
+    pub messaging_service_queues: u64,
+    /// Notifiers of notification services.
+    pub notifier_service_queues: u64,
+    /// Proxies with a certificate.
+    pub proxy_services: u64,
+}
+
+impl Totals {
+    /// Services of every role.
+    pub fn services(&self) -> u64 {
+        self.messaging_services + self.notifier_services + self.proxy_services
+    }
 }
 
 /// What a queue holds.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::server::NoServerSessionStorage;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, Error, ServerConfig, SupportedProtocolVersion};
 
@@ -112,8 +112,7 @@ pub(super) fn client_config_of(
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(PinnedServer::new(identity)));
     let mut config = match options.credential {
-        Some(credential) => builder
-            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(credential.certified()))),
+        Some(credential) => builder.with_client_cert_resolver(credential.client_resolver()),
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = options.alpn.iter().map(|name| name.to_vec()).collect();

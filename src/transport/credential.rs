@@ -7,8 +7,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::ResolvesClientCert;
 use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::{self, CertifiedKey, Signer};
+use rustls::sign::{self, CertifiedKey, Signer, SingleCertAndKey};
 use rustls::{Error, SignatureAlgorithm, SignatureScheme};
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use thiserror::Error;
@@ -177,6 +178,11 @@ impl Credential {
     /// The key of the leaf, which also signs session keys (spec: protocol §5.1).
     pub fn signing_key(&self) -> &Arc<SigningKey> {
         &self.signing_key
+    }
+
+    /// Shows this chain to every server that asks for one (spec: protocol §2.8).
+    pub fn client_resolver(&self) -> Arc<dyn ResolvesClientCert> {
+        Arc::new(SingleCertAndKey::from(self.certified()))
     }
 
     pub(super) fn certified(&self) -> Arc<CertifiedKey> {

@@ -10,10 +10,10 @@ use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Version;
 
+use crate::crypto::certificate::{CertificateError, certified_key};
 use crate::crypto::keys::VerifyingKey;
 
-/// Most certificates in a chain: online, identity, operator, network.
-pub const MAX_CHAIN: usize = 4;
+pub use crate::crypto::certificate::MAX_CHAIN;
 
 /// Why a chain is not acceptable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -52,7 +52,10 @@ pub enum PathError {
 
 /// The public key of a DER certificate.
 pub fn leaf_key(certificate: &[u8]) -> Result<VerifyingKey, PathError> {
-    key(&parse(certificate)?)
+    certified_key(certificate).map_err(|e| match e {
+        CertificateError::Key(_) => PathError::Signature,
+        _ => PathError::Malformed,
+    })
 }
 
 /// Checks a chain, `leaf` first and trust anchor last, at the time `now`.

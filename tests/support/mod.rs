@@ -2,14 +2,23 @@
 // Every test file compiles this for itself and uses a part of it.
 #![allow(dead_code, unused_imports)]
 
+mod links;
+mod notifier;
 mod party;
 mod raw;
 mod server;
+mod services;
 pub mod wire;
 
-pub use party::{Key, Recipient, ask, expect_ok, full_body, send, sender_id_for, unknown_id};
+pub use links::{Link, expect_link, get_link, secure_link};
+pub use notifier::{Notifier, NotifierKeys};
+pub use party::{
+    Key, Recipient, ask, ask_as, expect_ok, full_body, new_queue, send, send_notifying,
+    sender_id_for, unknown_id,
+};
 pub use raw::{Hello, RawSession};
 pub use server::{Server, Setup, start_fails};
+pub use services::{expect_subscribed, service_credentials, subscribe_service};
 
 use futures_lite::future::{Future, or};
 use glommio::LocalExecutorBuilder;

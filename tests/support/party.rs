@@ -83,10 +83,22 @@ impl Recipient {
         key: Key,
         change: impl FnOnce(&mut NewQueue<'a>),
     ) -> Self {
+        let corr_id = client.outbox().fresh_corr_id();
+        Self::create_as(client, &corr_id, key, change).await
+    }
+
+    /// Creates a queue with a correlation id of the caller's, which decides the sender id of a
+    /// queue with a link.
+    pub async fn create_as<'a>(
+        client: &mut Client,
+        corr_id: &[u8],
+        key: Key,
+        change: impl FnOnce(&mut NewQueue<'a>),
+    ) -> Self {
         let dh = X25519SecretKey::generate(&mut rand::rng());
         let mut new = new_queue(&key, &dh);
         change(&mut new);
-        let response = ask(client, &Command::New(new), &[], key.auth()).await;
+        let response = ask_as(client, corr_id, &Command::New(new), &[], key.auth()).await;
         let Response::Ids(ids) = response else {
             panic!("{response:?}");
         };
@@ -182,12 +194,25 @@ pub async fn ask(
     entity: &[u8],
     auth: Auth<'_>,
 ) -> Response<'static> {
-    let corr_id = client.send(command, entity, auth).unwrap();
+    let corr_id = client.outbox().fresh_corr_id();
+    ask_as(client, &corr_id, command, entity, auth).await
+}
+
+/// [`ask`] with a correlation id of the caller's.
+pub async fn ask_as(
+    client: &mut Client,
+    corr_id: &[u8],
+    command: &Command<'_>,
+    entity: &[u8],
+    auth: Auth<'_>,
+) -> Response<'static> {
+    let staged = client.outbox().send_as(corr_id, command, entity, auth);
+    staged.unwrap();
     let Reply {
         entity_id,
         response,
         ..
-    } = client.reply(&corr_id).await.unwrap();
+    } = client.reply(corr_id).await.unwrap();
     assert_eq!(entity_id, entity, "{response:?}");
     response
 }
@@ -200,6 +225,17 @@ pub async fn send(
     body: &[u8],
 ) -> Response<'static> {
     let notify = false;
+    ask(client, &Command::Send { notify, body }, sender_id, auth).await
+}
+
+/// Sends a message of which the recipient wants to be notified.
+pub async fn send_notifying(
+    client: &mut Client,
+    sender_id: &[u8],
+    auth: Auth<'_>,
+    body: &[u8],
+) -> Response<'static> {
+    let notify = true;
     ask(client, &Command::Send { notify, body }, sender_id, auth).await
 }
 

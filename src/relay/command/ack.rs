@@ -2,8 +2,8 @@
 
 use crate::protocol::{ErrorType, Response};
 use crate::relay::shard::{Call, Done, Outcome, Shard};
-use crate::relay::subscription::Mode;
-use crate::store::{QueueSlot, Store};
+use crate::relay::subscription::{Delivered, Mode};
+use crate::store::{MessageKind, QueueSlot, Store};
 
 /// Deletes the message when it is still the oldest; a subscriber is answered with the next.
 ///
@@ -22,16 +22,39 @@ pub(in crate::relay) fn execute<S: Store>(
         return Err(ErrorType::NoMsg);
     }
     shard.subscriptions.set_delivered(slot, call.session, None);
-    let is_head = shard
-        .store
-        .head(slot)
-        .is_some_and(|head| head.id == delivered.id);
-    if is_head && !msg_id.is_empty() {
+    let head = shard.store.head(slot).map(|head| (head.id, head.kind));
+    if let Some((id, kind)) = head
+        && id == delivered.id
+        && !msg_id.is_empty()
+    {
         shard.store.pop_message(slot)?;
+        if let MessageKind::Message { notify } = kind {
+            count(shard, call, slot, mode, notify, delivered);
+        }
     }
     let next = match mode {
         Mode::Subscribed => shard.deliver_head(call.now, slot, call.session),
         Mode::Getting => None,
     };
     Done::now(next.unwrap_or(Response::Ok))
+}
+
+/// Counts a message that was received (spec: server §12).
+fn count<S: Store>(
+    shard: &mut Shard<S>,
+    call: &Call<'_>,
+    slot: QueueSlot,
+    mode: Mode,
+    notify: bool,
+    delivered: Delivered,
+) {
+    let counters = &mut shard.counters;
+    counters.messages_received += 1;
+    counters.flagged_received += u64::from(notify);
+    counters.get_received += u64::from(mode == Mode::Getting);
+    let seconds = call.now.seconds().saturating_sub(delivered.at);
+    shard
+        .ack_times
+        .record(u64::try_from(seconds).unwrap_or_default());
+    shard.note_activity(call.now, slot, notify);
 }

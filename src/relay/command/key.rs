@@ -17,5 +17,6 @@ pub(in crate::relay) fn execute<S: Store>(
     }
     // Repetition is logged again: the first record may still be on its way to the disk.
     let lsn = shard.store.update(slot, QueueChange::SenderKey(*key))?;
+    shard.counters.queues_secured += 1;
     Done::after(lsn, Response::Ok)
 }

@@ -8,24 +8,37 @@ use crate::protocol::response::{QueueIds, QueueMode};
 use crate::protocol::{ErrorType, Response};
 use crate::relay::effect::{Answer, Effect, PeerMessage};
 use crate::relay::partition::Partition;
-use crate::relay::pending::PendingQueue;
-use crate::relay::session_ref::SessionRef;
-use crate::relay::shard::{Call, Done, Shard};
+use crate::relay::pending::PendingChange;
+use crate::relay::session_ref::{SessionRef, Ticket};
+use crate::relay::shard::{Call, Done, Failure, Shard};
 use crate::store::{
-    Id, IdKind, LinkRecord, Lsn, NotifierRecord, QueueRecord, QueueStatus, Store, StoreError,
+    Id, IdKind, LinkContent, Lsn, NotifierRecord, QueueRecord, QueueStatus, Store, StoreError,
 };
 use std::slice;
 
 /// Attempts with fresh ids after a collision of random ids.
-const ATTEMPTS: usize = 3;
+pub(super) const ATTEMPTS: usize = 3;
 
 /// Public halves of the server's keys for one queue, told once in the answer.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::relay) struct AnswerKeys {
+struct AnswerKeys {
     /// For message bodies.
     body: X25519PublicKey,
     /// For notification metadata.
     notifier: Option<X25519PublicKey>,
+}
+
+/// A queue whose link id another shard is asked to reserve.
+#[derive(Debug)]
+pub struct PendingQueue {
+    /// Creator.
+    pub session: SessionRef,
+    ticket: Ticket,
+    record: QueueRecord,
+    link: Option<LinkContent>,
+    keys: AnswerKeys,
+    /// Whether the creator subscribes; cleared when it closes meanwhile.
+    pub subscribe: bool,
 }
 
 /// Ids a client chose.
@@ -41,28 +54,36 @@ pub(in crate::relay) fn execute<S: Store>(
     shard: &mut Shard<S>,
     call: &mut Call<'_>,
     new: &NewQueue<'_>,
-) -> Result<Option<Done>, ErrorType> {
-    if call.request.transmission.service_signature.is_some() {
-        return Err(ErrorType::Service);
+) -> Result<Option<Done>, Failure> {
+    if !shard.verify_keys(call, slice::from_ref(&new.auth_key)) {
+        return Err(Failure::Refused(ErrorType::Auth));
     }
-    if !shard.verify_keys(call, slice::from_ref(&new.auth_key)) || !is_admitted(shard, new) {
-        return Err(ErrorType::Auth);
+    if !is_admitted(shard, new) {
+        return Err(ErrorType::Auth.into());
     }
+    // A service's queues are subscribed through the service.
+    let subscribe = match call.context.service() {
+        Some(_) if !new.subscribe => return Err(ErrorType::Cmd(CommandError::Prohibited).into()),
+        Some(_) => false,
+        None => new.subscribe,
+    };
     let chosen = client_ids(new, call.request.transmission.corr_id)?;
     let attempts = if chosen.is_some() { 1 } else { ATTEMPTS };
-    let (mut record, keys) = new_record(shard, call, new, chosen.as_ref());
+    let (mut record, link, keys) = new_record(shard, call, new, chosen.as_ref());
     let foreign_link = chosen
         .as_ref()
         .and_then(|ids| ids.link_id)
         .map(|id| (id, shard.config.partitioner.shard_of(&id)));
     if let Some((id, home)) = foreign_link.filter(|(_, home)| *home != shard.config.index) {
-        let token = shard.pending.insert(PendingQueue {
+        let queue = PendingQueue {
             session: call.session,
             ticket: call.request.ticket,
             record,
+            link,
             keys,
-            subscribe: new.subscribe,
-        });
+            subscribe,
+        };
+        let token = shard.pending.insert(PendingChange::Queue(Box::new(queue)));
         let message = PeerMessage::ReserveAlias {
             token,
             kind: IdKind::Link,
@@ -75,46 +96,43 @@ pub(in crate::relay) fn execute<S: Store>(
         return Ok(None);
     }
     for _ in 0..attempts {
-        match create(shard, call.session, record.clone(), &keys, new.subscribe) {
-            Ok((lsn, answer)) => return Done::after(lsn, answer).map(Some),
-            Err(StoreError::Duplicate) if chosen.is_some() => return Err(ErrorType::Auth),
+        match create(shard, call.session, &record, link.clone(), &keys, subscribe) {
+            Ok((lsn, answer)) => return Ok(Some(Done::after(lsn, answer)?)),
+            Err(StoreError::Duplicate) if chosen.is_some() => return Err(ErrorType::Auth.into()),
             Err(StoreError::Duplicate) => {
                 let partition = shard.config.partitioner.partition(&record.recipient_id);
                 give_fresh_ids(shard, &mut record, partition);
             }
-            Err(e) => return Err(e.into()),
+            Err(e) => return Err(ErrorType::from(e).into()),
         }
     }
-    Err(ErrorType::Internal)
+    Err(ErrorType::Internal.into())
 }
 
 /// Finishes a creation once the shard of its link id has answered.
 pub(in crate::relay) fn resume<S: Store>(
     shard: &mut Shard<S>,
-    token: u64,
+    queue: PendingQueue,
     granted: bool,
     effects: &mut Vec<Effect>,
 ) {
-    let Some(queue) = shard.pending.remove(token) else {
-        return;
-    };
     let PendingQueue {
         session,
         ticket,
         record,
+        link,
         keys,
         subscribe,
     } = queue;
-    let link_id = record.link.as_ref().map(|l| l.link_id);
     let created = if granted {
-        create(shard, session, record, &keys, subscribe).map_err(ErrorType::from)
+        create(shard, session, &record, link, &keys, subscribe).map_err(ErrorType::from)
     } else {
         Err(ErrorType::Auth)
     };
     let (lsn, answer) = match created {
         Ok((lsn, answer)) => (Some(lsn), answer),
         Err(error) => {
-            if let Some(id) = link_id.filter(|_| granted) {
+            if let Some(id) = record.link_id.filter(|_| granted) {
                 effects.extend(shard.release_link(&id));
             }
             (None, error.into())
@@ -164,7 +182,7 @@ fn new_record<S: Store>(
     call: &Call<'_>,
     new: &NewQueue<'_>,
     chosen: Option<&ClientIds>,
-) -> (QueueRecord, AnswerKeys) {
+) -> (QueueRecord, Option<LinkContent>, AnswerKeys) {
     let partition = match chosen {
         Some(ids) => shard.config.partitioner.partition(&ids.sender_id),
         None => shard
@@ -203,32 +221,30 @@ fn new_record<S: Store>(
         sender_id: Id::default(),
         sender_key: None,
         mode,
-        link: data.map(link_record),
-        notifier: notifier.map(|(_, record)| Box::new(record)),
+        // Made below.
+        link_id: data.is_some().then(Id::default),
+        notifier: notifier.map(|(_, record)| record),
         status: QueueStatus::Active,
         updated_day: call.now.day(),
-        service_id: None,
+        service_id: call.context.service().map(|s| s.id),
     };
     give_fresh_ids(shard, &mut record, partition);
     if let Some(ids) = chosen {
         record.sender_id = ids.sender_id;
-        if let (Some(link), Some(id)) = (&mut record.link, ids.link_id) {
-            link.link_id = id;
-        }
+        record.link_id = ids.link_id.or(record.link_id);
     }
-    (record, keys)
+    (record, data.map(link_content), keys)
 }
 
-fn link_record(data: LinkData<'_>) -> Box<LinkRecord> {
-    Box::new(LinkRecord {
-        link_id: Id::default(),
+pub(super) fn link_content(data: LinkData<'_>) -> LinkContent {
+    LinkContent {
         fixed: data.fixed.into(),
         user: data.user.into(),
-    })
+    }
 }
 
 /// A fresh server key and what it agrees with the client's; the private half is not kept.
-fn agree_fresh<S: Store>(
+pub(super) fn agree_fresh<S: Store>(
     shard: &mut Shard<S>,
     client: &X25519PublicKey,
 ) -> (X25519PublicKey, SharedSecret) {
@@ -241,8 +257,8 @@ fn give_fresh_ids<S: Store>(shard: &mut Shard<S>, record: &mut QueueRecord, part
     let mut fresh = || shard.config.partitioner.make_id(partition, &mut shard.rng);
     record.recipient_id = fresh();
     record.sender_id = fresh();
-    if let Some(link) = &mut record.link {
-        link.link_id = fresh();
+    if let Some(link_id) = &mut record.link_id {
+        *link_id = fresh();
     }
     if let Some(notifier) = &mut record.notifier {
         notifier.notifier_id = fresh();
@@ -253,7 +269,8 @@ fn give_fresh_ids<S: Store>(shard: &mut Shard<S>, record: &mut QueueRecord, part
 fn create<S: Store>(
     shard: &mut Shard<S>,
     session: SessionRef,
-    record: QueueRecord,
+    record: &QueueRecord,
+    link: Option<LinkContent>,
     keys: &AnswerKeys,
     subscribe: bool,
 ) -> Result<(Lsn, Answer), StoreError> {
@@ -262,15 +279,17 @@ fn create<S: Store>(
         sender_id: record.sender_id.to_vec().into(),
         dh_key: keys.body,
         mode: record.mode,
-        link_id: record.link.as_ref().map(|l| l.link_id.to_vec().into()),
-        service_id: None,
+        link_id: record.link_id.map(|id| id.to_vec().into()),
+        service_id: record.service_id.map(|id| id.to_vec().into()),
         notifier: record
             .notifier
             .as_ref()
             .zip(keys.notifier)
             .map(|(n, key)| (n.notifier_id.to_vec().into(), key)),
     };
-    let (slot, lsn) = shard.store.create(record)?;
+    let (slot, lsn) = shard.store.create(record, link)?;
+    shard.counters.queues_created += 1;
+    shard.counters.notifiers_new_created += u64::from(record.notifier.is_some());
     if subscribe {
         shard.subscriptions.subscribe(slot, session);
     }

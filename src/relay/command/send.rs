@@ -17,27 +17,44 @@ pub(in crate::relay) fn execute<S: Store>(
     body: &[u8],
 ) -> Outcome {
     if body.len() > call.context.version().max_message_length() {
+        shard.counters.send_large += 1;
         return Err(ErrorType::LargeMsg);
     }
     let record = shard.store.queue(slot);
     match &record.status {
         QueueStatus::Active => {}
-        QueueStatus::Off => return Err(ErrorType::Auth),
-        QueueStatus::Blocked(info) => return Err(ErrorType::Blocked(info.clone())),
+        QueueStatus::Off => {
+            shard.counters.send_auth += 1;
+            return Err(ErrorType::Auth);
+        }
+        QueueStatus::Blocked(info) => {
+            shard.counters.send_blocked += 1;
+            return Err(ErrorType::Blocked(info.clone()));
+        }
     }
     if body.len() > MAX_STORED_BODY {
         return Err(ErrorType::LargeMsg);
     }
-    if record.link.is_some() && record.is_secured_messaging() {
+    if let Some(link_id) = record.link_id.filter(|_| record.is_secured_messaging()) {
         // The one sender has used its link; a failure costs nothing but the space of the data.
-        let _ = shard.store.update(slot, QueueChange::Link(None));
+        if let Ok(lsn) = shard.store.update(slot, QueueChange::Link(None))
+            && let Some(release) = shard.release_link(&link_id)
+        {
+            shard.emit(Some(lsn), release, call.effects);
+        }
+    }
+    if shard.config.expire_on_send {
+        shard.expire_queue(call.now, slot);
     }
     let mut id = Id::default();
     shard.rng.fill_bytes(&mut id);
     let time_ns = call.now.nanos;
     let was_empty = match shard.store.newest(slot).map(|newest| newest.kind) {
         None => true,
-        Some(MessageKind::Quota) => return Err(ErrorType::Quota),
+        Some(MessageKind::Quota) => {
+            shard.counters.send_quota += 1;
+            return Err(ErrorType::Quota);
+        }
         Some(MessageKind::Message { .. })
             if shard.store.message_count(slot) >= shard.config.queue_quota =>
         {
@@ -47,6 +64,7 @@ pub(in crate::relay) fn execute<S: Store>(
                 kind: MessageKind::Quota,
                 body: &[],
             };
+            shard.counters.send_quota += 1;
             shard.store.push_message(slot, marker)?;
             return Err(ErrorType::Quota);
         }
@@ -62,8 +80,14 @@ pub(in crate::relay) fn execute<S: Store>(
             body,
         },
     )?;
+    shard.counters.messages_sent += 1;
+    shard.counters.flagged_sent += u64::from(notify);
+    shard.note_activity(call.now, slot, notify);
     if was_empty {
         shard.push_to_subscriber(call.now, slot, call.effects);
+    }
+    if notify && record.notifier.is_some() {
+        shard.notify(slot, id, call.now.seconds());
     }
     Done::after(lsn, Response::Ok)
 }

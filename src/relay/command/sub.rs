@@ -15,9 +15,15 @@ pub(in crate::relay) fn execute<S: Store>(
     call: &mut Call<'_>,
     slot: QueueSlot,
 ) -> Outcome {
-    if let Some((Mode::Getting, _)) = shard.subscriptions.of(slot, call.session) {
+    let before = shard.subscriptions.of(slot, call.session);
+    if let Some((Mode::Getting, _)) = before {
+        shard.counters.sub_prohibited += 1;
         return Err(ErrorType::Cmd(CommandError::Prohibited));
     }
+    if before.is_none() && shard.subscriptions.is_full(call.session) {
+        return Err(too_many());
+    }
+    shard.counters.sub_duplicate += u64::from(before.is_some());
     if let Some(previous) = shard.subscriptions.subscribe(slot, call.session) {
         let entity = shard.store.queue(slot).recipient_id;
         call.effects.push(Effect::Push {
@@ -26,9 +32,18 @@ pub(in crate::relay) fn execute<S: Store>(
             event: Response::End,
         });
     }
-    let response = Response::Sok(None);
+    let service_id = call.context.service().map(|s| s.id.to_vec().into());
+    let response = Response::Sok(service_id);
     match shard.deliver_head(call.now, slot, call.session) {
-        Some(message) => Done::now(Answer::Subscribed { response, message }),
+        Some(message) => {
+            shard.counters.subscribed += u64::from(before.is_none());
+            Done::now(Answer::Subscribed { response, message })
+        }
         None => Done::now(response),
     }
+}
+
+/// The answer beyond the limit of subscriptions of one connection.
+pub(super) fn too_many() -> ErrorType {
+    ErrorType::Store("too many subscriptions of one connection".into())
 }

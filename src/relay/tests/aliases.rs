@@ -4,7 +4,7 @@ use super::clients::{Client, Key, Queue, ed25519, new_queue, words};
 use super::world::{Listening, World};
 use crate::crypto::hash;
 use crate::protocol::command::{ContactLink, LinkData, QueueRequest};
-use crate::protocol::{Command, ErrorType, Response, Version};
+use crate::protocol::{Command, Response, Version};
 use crate::relay::{Answer, PeerMessage};
 use crate::store::{Id, IdKind, Location, Store};
 
@@ -96,8 +96,14 @@ fn a_foreign_link_id_is_reserved_before_the_queue_exists() {
         }
     );
     world.execute(0, &client, &[get]);
-    let not_built = ErrorType::Cmd(crate::protocol::error::CommandError::Prohibited);
-    assert_eq!(world.take_reply(), Response::Err(not_built));
+    let Response::Lnk(link) = world.take_reply() else {
+        panic!("no link data");
+    };
+    assert_eq!(link.sender_id[..], queue.sender[..]);
+    assert_eq!(
+        (&link.fixed[..], &link.user[..]),
+        (&b"fixed"[..], &b"user"[..])
+    );
 
     // Deletion gives the id back.
     world.own(&client, &queue, &Command::Del);

@@ -2,7 +2,7 @@
 
 use super::clients::{Client, Key, Queue, ed25519, words};
 use super::world::{World, two_clients};
-use crate::protocol::{Command, Version};
+use crate::protocol::{Command, Response, Version};
 use crate::relay::Answer;
 
 /// Answers of a block in the order of its commands.
@@ -14,7 +14,7 @@ fn answers(world: &mut World) -> Vec<String> {
         .map(|(_, _, answer)| match answer {
             Answer::Response(response) | Answer::Subscribed { response, .. } => words(&response),
             Answer::Redirect { .. } => "redirect".to_owned(),
-            Answer::Refused(error) => format!("refused {error:?}"),
+            Answer::Refused(error) => words(&Response::Err(error)),
             Answer::ServiceSubscription(_) => "service".to_owned(),
         })
         .collect()

@@ -2,6 +2,7 @@
 
 use super::clients::{Client, Key, Queue, ed25519, new_queue};
 use crate::protocol::command::QueueRequest;
+use crate::protocol::handshake::ServiceRole;
 use crate::protocol::{Command, Response, Version};
 use crate::relay::subscription::Mode;
 use crate::relay::{
@@ -9,8 +10,8 @@ use crate::relay::{
     Timestamp,
 };
 use crate::store::{
-    Id, IdKind, Location, Lsn, MemoryStore, Message, QueueChange, QueueRecord, QueueSlot, Store,
-    StoreError, StoredMessage,
+    ActiveDays, Id, IdKind, LinkContent, Location, Lsn, MemoryStore, Message, QueueChange,
+    QueueRecord, QueueSlot, ServiceRecord, Store, StoreError, StoredMessage, Totals,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
@@ -42,13 +43,21 @@ impl Store for TestStore {
         self.inner.find(kind, id)
     }
 
-    fn queue(&self, slot: QueueSlot) -> &QueueRecord {
+    fn queue(&self, slot: QueueSlot) -> QueueRecord {
         self.inner.queue(slot)
     }
 
-    fn create(&mut self, record: QueueRecord) -> Result<(QueueSlot, Lsn), StoreError> {
+    fn link(&self, slot: QueueSlot) -> Option<LinkContent> {
+        self.inner.link(slot)
+    }
+
+    fn create(
+        &mut self,
+        record: &QueueRecord,
+        link: Option<LinkContent>,
+    ) -> Result<(QueueSlot, Lsn), StoreError> {
         self.room()?;
-        self.inner.create(record)
+        self.inner.create(record, link)
     }
 
     fn update(&mut self, slot: QueueSlot, change: QueueChange) -> Result<Lsn, StoreError> {
@@ -90,6 +99,39 @@ impl Store for TestStore {
         self.inner.message_count(slot)
     }
 
+    fn next_with_messages(&self, after: Option<QueueSlot>) -> Option<QueueSlot> {
+        self.inner.next_with_messages(after)
+    }
+
+    fn active_days(&self, slot: QueueSlot) -> ActiveDays {
+        self.inner.active_days(slot)
+    }
+
+    fn set_active_days(&mut self, slot: QueueSlot, days: ActiveDays) {
+        self.inner.set_active_days(slot, days);
+    }
+
+    fn service(&self, fingerprint: &[u8; 32]) -> Option<(Id, ServiceRole)> {
+        self.inner.service(fingerprint)
+    }
+
+    fn create_service(&mut self, service: ServiceRecord) -> Result<Lsn, StoreError> {
+        self.room()?;
+        self.inner.create_service(service)
+    }
+
+    fn service_notifiers(&self, service_id: &Id) -> u64 {
+        self.inner.service_notifiers(service_id)
+    }
+
+    fn totals(&self) -> Totals {
+        self.inner.totals()
+    }
+
+    fn last(&self) -> Lsn {
+        self.inner.last()
+    }
+
     fn durable(&self) -> Lsn {
         self.synced.unwrap_or_else(|| self.inner.durable())
     }
@@ -126,6 +168,8 @@ pub struct World {
     pub nothing: Vec<SessionRef>,
     /// Commands whose answers wait for the disk.
     pub executed: Vec<(SessionRef, Ticket)>,
+    /// Answers to services that registered.
+    pub registered: Vec<Option<Id>>,
     /// Sessions that became subscribers of their service.
     pub joined: Vec<SessionRef>,
 }
@@ -146,6 +190,10 @@ impl World {
                 queue_quota: QUOTA,
                 new_queues: true,
                 create_password: None,
+                message_ttl: None,
+                expire_on_send: false,
+                notification_ttl: 86_400,
+                day_starts_at: 0,
             };
             change(&mut config);
             let rng = ChaCha20Rng::seed_from_u64(u64::from(index));
@@ -163,6 +211,7 @@ impl World {
             nothing: Vec::new(),
             executed: Vec::new(),
             joined: Vec::new(),
+            registered: Vec::new(),
         }
     }
 
@@ -182,6 +231,7 @@ impl World {
                 } => self.pushes.push((session, entity, event)),
                 Effect::NothingToRedeliver { session } => self.nothing.push(session),
                 Effect::Executed { session, ticket } => self.executed.push((session, ticket)),
+                Effect::ServiceRegistered { service_id, .. } => self.registered.push(service_id),
                 Effect::ServiceJoined { session } => self.joined.push(session),
                 Effect::Notify {
                     session,
@@ -309,7 +359,7 @@ impl World {
 
     /// The record of a queue.
     #[track_caller]
-    pub fn record(&self, queue: &Queue) -> &QueueRecord {
+    pub fn record(&self, queue: &Queue) -> QueueRecord {
         let (shard, slot) = self.slot(queue);
         self.shards[shard].store.queue(slot)
     }

@@ -27,6 +27,10 @@ fn cores(count: u16, placement: QueuePlacement) -> Vec<Core> {
                 queue_quota: 128,
                 new_queues: true,
                 create_password: None,
+                message_ttl: None,
+                expire_on_send: false,
+                notification_ttl: 86_400,
+                day_starts_at: 0,
             };
             let rng = |n| ChaCha20Rng::seed_from_u64(2 * u64::from(index) + n);
             let shard = Shard::new(config, MemoryStore::new(), rng(0));

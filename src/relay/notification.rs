@@ -1,0 +1,408 @@
+//! Notifications waiting for their subscribers, and who these are (spec: server §6).
+//!
+//! What waits is only which message came and when; it is boxed when it leaves. A session is given
+//! no more than it has said it can take.
+
+use super::effect::Effect;
+use super::session_ref::SessionRef;
+use super::shard::Shard;
+use crate::crypto::message::encrypt_notification;
+use crate::crypto::smp_box::BoxKey;
+use crate::protocol::Response;
+use crate::store::{Id, NotifierRecord, QueueSlot, Store};
+use rand::RngCore;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::ops::Bound;
+
+type Hasher = foldhash::fast::RandomState;
+
+/// Notifications kept for one queue; one more displaces the oldest. As many as messages wait at
+/// most, so a recipient that acknowledges nothing never loses any.
+pub const MAX_PER_QUEUE: usize = 128;
+
+/// Notifications a session may have been given by one shard without having taken them.
+pub const WINDOW: usize = 512;
+
+/// Notifications in what the reference counts as one batch.
+const COUNTED_BATCH: u64 = 80;
+
+/// A message somebody is to be told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Notification {
+    message_id: Id,
+    /// Seconds since the Unix epoch.
+    at: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// Nobody to deliver to.
+    Idle,
+    /// In the list of what the next tick delivers.
+    Due,
+    /// The subscriber has to take something first.
+    Blocked,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    notifications: VecDeque<Notification>,
+    progress: Progress,
+}
+
+#[derive(Debug, Default)]
+struct Window {
+    given: usize,
+    blocked: Vec<QueueSlot>,
+}
+
+/// Notifications of one shard's queues.
+#[derive(Debug, Default)]
+pub struct Notifications {
+    queues: BTreeMap<QueueSlot, Waiting>,
+    due: VecDeque<QueueSlot>,
+    /// Of the due queues, how many the running tick still has to look at.
+    in_tick: usize,
+    count: u64,
+    /// Individual subscribers; those of services are known by service.
+    subscribers: HashMap<QueueSlot, SessionRef, Hasher>,
+    sessions: HashMap<SessionRef, HashSet<QueueSlot, Hasher>, Hasher>,
+    windows: HashMap<SessionRef, Window, Hasher>,
+    /// Services that got a subscriber, and how far their queues have been looked through.
+    scans: VecDeque<(Id, Option<QueueSlot>)>,
+}
+
+impl Notifications {
+    /// Notifications waiting.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Adds one for a queue with a notifier; says whether an older one was dropped for it.
+    pub fn add(&mut self, slot: QueueSlot, message_id: Id, at: i64) -> bool {
+        let waiting = self.queues.entry(slot).or_insert_with(|| Waiting {
+            notifications: VecDeque::with_capacity(1),
+            progress: Progress::Idle,
+        });
+        let full = waiting.notifications.len() >= MAX_PER_QUEUE;
+        if full {
+            waiting.notifications.pop_front();
+        } else {
+            self.count += 1;
+        }
+        waiting
+            .notifications
+            .push_back(Notification { message_id, at });
+        if waiting.progress == Progress::Idle {
+            waiting.progress = Progress::Due;
+            self.due.push_back(slot);
+        }
+        full
+    }
+
+    /// Makes a session the subscriber of a queue's notifier; returns the one before.
+    pub fn subscribe(&mut self, slot: QueueSlot, session: SessionRef) -> Option<SessionRef> {
+        let previous = self.subscribers.insert(slot, session);
+        if let Some(previous) = previous.filter(|p| *p != session) {
+            self.forget(previous, slot);
+        }
+        self.sessions.entry(session).or_default().insert(slot);
+        self.wake(slot);
+        previous
+    }
+
+    /// Ends an individual subscription and returns whose it was.
+    pub fn unsubscribe(&mut self, slot: QueueSlot) -> Option<SessionRef> {
+        let session = self.subscribers.remove(&slot)?;
+        self.forget(session, slot);
+        Some(session)
+    }
+
+    /// Forgets a queue or its notifier with what waits; returns the individual subscriber.
+    pub fn remove_queue(&mut self, slot: QueueSlot) -> Option<SessionRef> {
+        if let Some(waiting) = self.queues.remove(&slot) {
+            self.count -= waiting.notifications.len() as u64;
+        }
+        self.unsubscribe(slot)
+    }
+
+    /// Forgets a closed session.
+    pub fn remove_session(&mut self, session: SessionRef) {
+        for slot in self.sessions.remove(&session).unwrap_or_default() {
+            self.subscribers.remove(&slot);
+        }
+        self.close_window(session);
+    }
+
+    /// Gives up on a session: what it was not given waits for the next subscriber.
+    pub fn close_window(&mut self, session: SessionRef) {
+        for slot in self
+            .windows
+            .remove(&session)
+            .map(|window| window.blocked)
+            .unwrap_or_default()
+        {
+            // Whoever subscribes next looks again.
+            self.set_progress(slot, Progress::Blocked, Progress::Idle);
+        }
+    }
+
+    /// Whether a session is subscribed to any notifier by itself.
+    pub fn has_subscriptions(&self, session: SessionRef) -> bool {
+        self.sessions.contains_key(&session)
+    }
+
+    /// Delivers what waits for a queue at the next tick.
+    pub fn wake(&mut self, slot: QueueSlot) {
+        if let Some(waiting) = self.queues.get_mut(&slot)
+            && waiting.progress != Progress::Due
+        {
+            waiting.progress = Progress::Due;
+            self.due.push_back(slot);
+        }
+    }
+
+    /// Looks through the queues of a service at the next ticks: it has a subscriber.
+    pub fn wake_service(&mut self, service_id: Id) {
+        self.scans.retain(|(id, _)| *id != service_id);
+        self.scans.push_back((service_id, None));
+    }
+
+    /// Begins a tick: what is due now is delivered by [`Shard::deliver_notifications`].
+    pub fn begin_tick(&mut self) {
+        self.in_tick = self.due.len();
+    }
+
+    fn set_progress(&mut self, slot: QueueSlot, from: Progress, to: Progress) -> bool {
+        match self.queues.get_mut(&slot) {
+            Some(waiting) if waiting.progress == from => {
+                waiting.progress = to;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn forget(&mut self, session: SessionRef, slot: QueueSlot) {
+        if let Entry::Occupied(mut entry) = self.sessions.entry(session) {
+            entry.get_mut().remove(&slot);
+            if entry.get().is_empty() {
+                entry.remove();
+            }
+        }
+    }
+
+    /// Takes what a session has room for from a queue that is due.
+    fn take(&mut self, slot: QueueSlot, session: SessionRef) -> Vec<Notification> {
+        let Some(waiting) = self.queues.get_mut(&slot) else {
+            return Vec::new();
+        };
+        let window = self.windows.entry(session).or_default();
+        let room = WINDOW.saturating_sub(window.given);
+        let taken: Vec<_> = waiting
+            .notifications
+            .drain(..room.min(waiting.notifications.len()))
+            .collect();
+        window.given += taken.len();
+        self.count -= taken.len() as u64;
+        if waiting.notifications.is_empty() {
+            self.queues.remove(&slot);
+        } else {
+            waiting.progress = Progress::Blocked;
+            window.blocked.push(slot);
+        }
+        taken
+    }
+
+    /// Drops what is older than `before` from some queues, in order; returns where to go on and
+    /// how many were dropped.
+    pub fn expire(
+        &mut self,
+        before: i64,
+        after: Option<QueueSlot>,
+        queues: usize,
+    ) -> (Option<QueueSlot>, u64) {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let (mut last, mut dropped) = (None, 0);
+        let mut emptied = Vec::new();
+        for (slot, waiting) in self
+            .queues
+            .range_mut((start, Bound::Unbounded))
+            .take(queues)
+        {
+            while waiting.notifications.front().is_some_and(|n| n.at < before) {
+                waiting.notifications.pop_front();
+                dropped += 1;
+            }
+            if waiting.notifications.is_empty() {
+                emptied.push(*slot);
+            }
+            last = Some(*slot);
+        }
+        for slot in emptied {
+            self.queues.remove(&slot);
+        }
+        self.count -= dropped;
+        (last, dropped)
+    }
+}
+
+/// What a step of delivery found.
+#[derive(Debug, Default)]
+struct Batches(Vec<(SessionRef, Vec<(Id, Response<'static>)>)>);
+
+impl Batches {
+    fn of(&mut self, session: SessionRef) -> &mut Vec<(Id, Response<'static>)> {
+        let at = match self.0.iter().position(|(s, _)| *s == session) {
+            Some(at) => at,
+            None => {
+                self.0.push((session, Vec::new()));
+                self.0.len() - 1
+            }
+        };
+        &mut self.0[at].1
+    }
+}
+
+impl<S: Store> Shard<S> {
+    /// Notes that a message with the notification flag has come.
+    pub(super) fn notify(&mut self, slot: QueueSlot, message_id: Id, at: i64) {
+        let displaced = self.notifications.add(slot, message_id, at);
+        self.counters.notifications_lost += u64::from(displaced);
+    }
+
+    /// Begins the delivery of what waits; [`deliver_notifications`](Self::deliver_notifications)
+    /// does it in steps.
+    pub fn begin_notification_tick(&mut self) {
+        self.notifications.begin_tick();
+    }
+
+    /// Delivers notifications of at most `queues` queues; says whether there are more.
+    pub fn deliver_notifications(&mut self, queues: usize, effects: &mut Vec<Effect>) -> bool {
+        let more = self.scan_services(queues);
+        let mut batches = Batches::default();
+        for _ in 0..queues.min(self.notifications.in_tick) {
+            self.notifications.in_tick -= 1;
+            let Some(slot) = self.notifications.due.pop_front() else {
+                break;
+            };
+            self.deliver_queue(slot, &mut batches);
+        }
+        self.send_batches(batches, effects);
+        more || self.notifications.in_tick > 0
+    }
+
+    /// A session has taken `count` notifications: it can be given as many more.
+    pub fn notifications_taken(
+        &mut self,
+        session: SessionRef,
+        count: usize,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(window) = self.notifications.windows.get_mut(&session) else {
+            return;
+        };
+        window.given = window.given.saturating_sub(count);
+        let blocked = std::mem::take(&mut window.blocked);
+        if window.given == 0 && blocked.is_empty() {
+            self.notifications.windows.remove(&session);
+            return;
+        }
+        let mut batches = Batches::default();
+        for slot in blocked {
+            if self
+                .notifications
+                .set_progress(slot, Progress::Blocked, Progress::Due)
+            {
+                self.deliver_queue(slot, &mut batches);
+            }
+        }
+        self.send_batches(batches, effects);
+    }
+
+    /// Looks for waiting notifications of services that got a subscriber.
+    fn scan_services(&mut self, queues: usize) -> bool {
+        let Some((service_id, after)) = self.notifications.scans.pop_front() else {
+            return false;
+        };
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let slots: Vec<_> = self
+            .notifications
+            .queues
+            .range((start, Bound::Unbounded))
+            .take(queues)
+            .map(|(slot, _)| *slot)
+            .collect();
+        for slot in &slots {
+            let notifier = self.store.queue(*slot).notifier;
+            if notifier.and_then(|n| n.service_id) == Some(service_id) {
+                self.notifications.wake(*slot);
+            }
+        }
+        match slots.last() {
+            Some(last) if slots.len() == queues => {
+                self.notifications
+                    .scans
+                    .push_back((service_id, Some(*last)));
+            }
+            // What it found is delivered in this tick.
+            _ => self.notifications.in_tick = self.notifications.due.len(),
+        }
+        true
+    }
+
+    fn deliver_queue(&mut self, slot: QueueSlot, batches: &mut Batches) {
+        if !self
+            .notifications
+            .set_progress(slot, Progress::Due, Progress::Idle)
+        {
+            // The queue is gone, or was dealt with already.
+            return;
+        }
+        let Some(notifier) = self.store.queue(slot).notifier else {
+            return;
+        };
+        let Some(session) = self.notification_subscriber(slot, &notifier) else {
+            return;
+        };
+        let key = BoxKey::from(&notifier.dh_secret);
+        for notification in self.notifications.take(slot, session) {
+            let mut nonce = [0; 24];
+            self.rng.fill_bytes(&mut nonce);
+            let boxed =
+                encrypt_notification(&key, &nonce, &notification.message_id, notification.at);
+            // The metadata always fits its box.
+            let Ok(boxed) = boxed else { continue };
+            let event = Response::NMsg {
+                nonce,
+                boxed: boxed.to_vec().into(),
+            };
+            batches.of(session).push((notifier.notifier_id, event));
+        }
+    }
+
+    /// Who is told of a queue's messages.
+    pub(super) fn notification_subscriber(
+        &self,
+        slot: QueueSlot,
+        notifier: &NotifierRecord,
+    ) -> Option<SessionRef> {
+        match notifier.service_id {
+            Some(service_id) => self.services.subscriber(&service_id),
+            None => self.notifications.subscribers.get(&slot).copied(),
+        }
+    }
+
+    fn send_batches(&mut self, batches: Batches, effects: &mut Vec<Effect>) {
+        for (session, notifications) in batches.0 {
+            let count = notifications.len() as u64;
+            self.counters.notifications_delivered += count;
+            self.counters.notification_batches += count / COUNTED_BATCH + 1;
+            effects.push(Effect::Notify {
+                session,
+                notifications,
+            });
+        }
+    }
+}
