@@ -1,28 +1,25 @@
 //! A connection to the server under test that stands for a recorded one.
 
+use crate::differences::describe;
 use crate::keys::{stand_in, stand_in_public};
 use crate::support::wire::{self, Item, bytes8};
 use crate::support::{Hello, Key, RawSession, Server};
 use anyhow::{Context, Result, bail, ensure};
 use futures_lite::future::or;
 use glommio::timer::Timer;
-use loadtest::TlsOptions;
-use rustls_pki_types::CertificateDer;
-use smp_server::crypto::certificate::{CertificateProfile, DistinguishedName, Fingerprint};
+use loadtest::{ServiceCredentials, TlsOptions};
+use smp_server::crypto::certificate::KeyAlgorithm;
 use smp_server::crypto::hash::sha256;
-use smp_server::crypto::keys::{PublicAuthKey, SigningKey, VerifyingKey, X25519PublicKey};
+use smp_server::crypto::keys::{PublicAuthKey, VerifyingKey, X25519PublicKey};
 use smp_server::crypto::signed_key::{SignedKey, sign_ed25519};
 use smp_server::protocol::Version;
 use smp_server::protocol::handshake::{
     CertChainKey, ClientHello, ClientService, ServerHello, ServiceResponse,
 };
-use smp_server::transport::config::{ClientOptions, client_config};
-use smp_server::transport::credential::Credential;
 use smp_server::transport::path::leaf_key;
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
-use time::OffsetDateTime;
 
 /// Longest wait for anything; reached only when it never comes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -35,6 +32,21 @@ pub struct SessionFacts {
     pub service: Option<([u8; 32], PublicAuthKey)>,
 }
 
+impl SessionFacts {
+    fn of(hello: &ServerHello<'_>) -> Result<Self> {
+        let signed_by_leaf = |key: &CertChainKey<'_>| {
+            Ok(SignedKey::decode(&key.signed_key)?.verify_x25519(&leaf(key)?)?)
+        };
+        let server_key: Result<_> = hello.key.as_ref().map(signed_by_leaf).transpose();
+        Ok(Self {
+            id: hello.session_id.to_vec(),
+            server_key: server_key?,
+            service: None,
+        })
+    }
+}
+
+/// A connection with what arrived on it.
 pub struct Connection {
     raw: RawSession,
     pub version: Version,
@@ -54,75 +66,34 @@ impl Connection {
             ServerHello::decode(server_hello)?,
             ClientHello::decode(client_hello)?,
         );
-        let recorded = SessionFacts {
-            id: greeting.session_id.to_vec(),
-            server_key: session_key(&greeting)?,
-            service: hello
-                .service
-                .as_ref()
-                .map(|s| service_facts(&s.key))
-                .transpose()?,
-        };
+        let mut recorded = SessionFacts::of(&greeting)?;
         // Without ALPN servers offer one version.
-        let alpn = greeting.versions.max() > Version::MIN;
         let mut target = server.target(TlsOptions {
-            alpn,
+            alpn: greeting.versions.max() > Version::MIN,
             ..TlsOptions::default()
         });
-        let service = match (&hello.service, &recorded.service) {
-            (Some(service), Some((_, session_key))) => {
-                let credential = service_credential(&service.key)?;
-                let options = ClientOptions {
-                    credential: Some(&credential),
-                    ..ClientOptions::default()
-                };
-                target.tls = client_config(Fingerprint(target.identity), &options)?;
-                Some((service.role, credential, stand_in_public(session_key)?))
-            }
-            _ => None,
-        };
-
+        if let Some(service) = &hello.service {
+            recorded.service = Some(service_facts(&service.key)?);
+            target = target.with_service(own_credentials(service)?);
+        }
         let mut raw = RawSession::greet(&target).await?;
-        let ours = own_hello(&raw);
-        let own = ServerHello::decode(&ours)?;
-        ensure!(
-            own.versions == greeting.versions,
-            "versions offered: {:?}",
-            own.versions
-        );
-        ensure!(own.session_id.len() == greeting.session_id.len());
-        let shape = |key: &CertChainKey<'_>| (key.chain.len(), key.signed_key.len());
-        ensure!(own.key.as_ref().map(shape) == greeting.key.as_ref().map(shape));
-        let mut ours = SessionFacts {
-            id: own.session_id.to_vec(),
-            server_key: session_key(&own)?,
-            service: None,
-        };
-        let joins = service.is_some();
-        if let Some((role, credential, session_key)) = service {
-            let chain = credential.chain().iter();
-            let PublicAuthKey::Ed25519(raw_key) = session_key else {
-                bail!("service session keys are Ed25519");
-            };
-            let signed_key = sign_ed25519(&raw_key, credential.signing_key());
-            let key = CertChainKey {
-                chain: chain.map(|c| Cow::Borrowed(&c[..])).collect(),
-                signed_key: Cow::Owned(signed_key),
-            };
-            ensure!(
-                hello.session_key.is_none(),
-                "not written for encrypted blocks"
-            );
+        let own_greeting = whole_greeting(&raw);
+        let own_greeting = ServerHello::decode(&own_greeting)?;
+        compare(&greeting, &own_greeting)?;
+        let mut ours = SessionFacts::of(&own_greeting)?;
+        if let (Some(credentials), Some((_, session_key))) = (&target.service, &recorded.service) {
+            let session_key = stand_in_public(session_key)?;
             let hello = ClientHello {
                 key_hash: &target.identity,
-                service: Some(ClientService { role, key }),
-                ..hello
+                service: Some(own_service(credentials, &session_key)?),
+                ..hello.clone()
             };
+            ensure!(!hello.encrypts_blocks(), "not written for services");
             let mut content = Vec::new();
             hello.encode(&mut content);
             raw.send_plain(&content).await;
             raw.version = hello.version.0;
-            ours.service = Some((credential.identity(), session_key));
+            ours.service = Some((credentials.credential.identity(), session_key));
         } else {
             let answer = Hello {
                 version: hello.version.0,
@@ -136,13 +107,13 @@ impl Connection {
             version: hello.version,
             recorded,
             ours,
-            joins,
+            joins: hello.service.is_some(),
             asked: HashMap::new(),
             arrived: VecDeque::new(),
         })
     }
 
-    /// The key that makes our service signatures; that of nobody for a signature that was wrong.
+    /// The key that makes our service signatures; another one for a signature that was wrong.
     pub fn service_key(&self, valid: bool) -> Result<Key> {
         let (_, recorded) = self.recorded.service.as_ref().context("no service")?;
         if valid {
@@ -179,8 +150,9 @@ impl Connection {
                 let overtaken = |item: &Item| {
                     item.entity_id == entity_id && item.corr_id.is_empty() != corr_id.is_empty()
                 };
-                let early = self.arrived.iter().take(at).find(|item| overtaken(item));
-                ensure!(early.is_none(), "out of order: {early:?} came before");
+                if let Some(early) = self.arrived.iter().take(at).find(|item| overtaken(item)) {
+                    bail!("{} came before", describe(&early.body));
+                }
                 return Ok(self.arrived.remove(at));
             }
             let Some(content) = self.block().await? else {
@@ -211,7 +183,7 @@ impl Connection {
 }
 
 /// The server's hello again in one piece.
-fn own_hello(raw: &RawSession) -> Vec<u8> {
+fn whole_greeting(raw: &RawSession) -> Vec<u8> {
     let (min, max) = raw.offered;
     [
         &min.to_be_bytes()[..],
@@ -222,49 +194,62 @@ fn own_hello(raw: &RawSession) -> Vec<u8> {
     .concat()
 }
 
-fn session_key(hello: &ServerHello<'_>) -> Result<Option<X25519PublicKey>> {
-    let Some(key) = &hello.key else {
-        return Ok(None);
+/// Two hellos differ in nothing but keys, signatures and session ids.
+fn compare(recorded: &ServerHello<'_>, ours: &ServerHello<'_>) -> Result<()> {
+    ensure!(recorded.versions == ours.versions, "{:?}", ours.versions);
+    let shape = |hello: &ServerHello<'_>| {
+        let key = hello.key.as_ref();
+        let key = key.map(|key| (key.chain.len(), key.signed_key.len()));
+        (hello.session_id.len(), key)
     };
-    let signed = SignedKey::decode(&key.signed_key)?;
-    Ok(Some(signed.verify_x25519(&leaf(key)?)?))
+    ensure!(shape(recorded) == shape(ours), "{:?}", shape(ours));
+    Ok(())
 }
 
 fn leaf(key: &CertChainKey<'_>) -> Result<VerifyingKey> {
-    let leaf = key.chain.first().context("empty chain")?;
-    Ok(leaf_key(&CertificateDer::from(&leaf[..]))?)
+    Ok(leaf_key(key.chain.first().context("empty chain")?)?)
 }
 
+/// Fingerprint and session key of a recorded service.
 fn service_facts(key: &CertChainKey<'_>) -> Result<([u8; 32], PublicAuthKey)> {
-    let identity = key
-        .chain
-        .get(1)
-        .or(key.chain.first())
-        .context("empty chain")?;
+    let identity = key.chain.get(1).or(key.chain.first());
     let session_key = SignedKey::decode(&key.signed_key)?.verify_ed25519(&leaf(key)?)?;
-    Ok((sha256(identity), PublicAuthKey::Ed25519(session_key)))
+    Ok((
+        sha256(identity.context("empty chain")?),
+        PublicAuthKey::Ed25519(session_key),
+    ))
 }
 
-/// Own certificates of as many links and the same kind of key as recorded ones.
-fn service_credential(recorded: &CertChainKey<'_>) -> Result<Credential> {
-    let Key::Sign(key) = stand_in(&leaf(recorded)?.into())? else {
-        bail!("certificates have keys that sign");
+/// Own certificates of as many links and the same kind of keys as recorded ones.
+fn own_credentials(recorded: &ClientService<'_>) -> Result<ServiceCredentials> {
+    let algorithm = match leaf(&recorded.key)? {
+        VerifyingKey::Ed25519(_) => KeyAlgorithm::Ed25519,
+        VerifyingKey::Ed448(_) => KeyAlgorithm::Ed448,
     };
-    let now = OffsetDateTime::now_utc();
-    let rng = &mut rand::rng();
-    let chain = match recorded.chain.len() {
-        1 => vec![CertificateProfile::service(now).issue(&key.verifying_key(), &key)?],
-        2 => {
-            let ca = SigningKey::generate_ed448(rng);
-            let authority = CertificateProfile::authority(now, rng);
-            let name = DistinguishedName::authority();
-            let leaf = CertificateProfile::server("localhost", name, now, rng);
-            vec![
-                leaf.issue(&key.verifying_key(), &ca)?,
-                authority.issue(&ca.verifying_key(), &ca)?,
-            ]
-        }
-        more => bail!("not written for {more} certificates"),
+    let length = recorded.key.chain.len();
+    Ok(ServiceCredentials::generate_chain(
+        recorded.role,
+        algorithm,
+        length,
+    )?)
+}
+
+/// What our service says of itself in its hello.
+fn own_service<'a>(
+    own: &'a ServiceCredentials,
+    session_key: &PublicAuthKey,
+) -> Result<ClientService<'a>> {
+    let PublicAuthKey::Ed25519(session_key) = session_key else {
+        bail!("session keys of services are Ed25519");
     };
-    Ok(Credential::new(chain, key)?)
+    let chain = own.credential.chain().iter();
+    let signed_key = sign_ed25519(session_key, own.credential.signing_key());
+    let key = CertChainKey {
+        chain: chain.map(|c| Cow::Borrowed(&c[..])).collect(),
+        signed_key: Cow::Owned(signed_key),
+    };
+    Ok(ClientService {
+        role: own.role,
+        key,
+    })
 }

@@ -64,3 +64,15 @@ impl Deliberate {
         MEANT.iter().enumerate().filter_map(unused).collect()
     }
 }
+
+/// The beginning of a response, for people.
+pub fn describe(response: &[u8]) -> String {
+    const SHOWN: usize = 40;
+    let mut text = response[..response.len().min(SHOWN)]
+        .escape_ascii()
+        .to_string();
+    if response.len() > SHOWN {
+        text.push_str(&format!("… {} bytes", response.len()));
+    }
+    text
+}

@@ -5,7 +5,7 @@ use crate::answers::Answers;
 use crate::capture::{Block, Capture, Direction, Entry};
 use crate::commands::remake;
 use crate::connection::Connection;
-use crate::differences::{Deliberate, Difference};
+use crate::differences::{Deliberate, Difference, describe};
 use crate::ids::Ids;
 use crate::keys::Keys;
 use crate::support::Server;
@@ -258,16 +258,4 @@ fn barrier_corr_id(n: usize) -> [u8; 24] {
 fn tag(command: &[u8]) -> &str {
     let word = command.split(|b| *b == b' ').next().unwrap_or_default();
     std::str::from_utf8(word).unwrap_or("?")
-}
-
-/// The beginning of a response, for people.
-fn describe(response: &[u8]) -> String {
-    const SHOWN: usize = 40;
-    let mut text = response[..response.len().min(SHOWN)]
-        .escape_ascii()
-        .to_string();
-    if response.len() > SHOWN {
-        text.push_str(&format!("… {} bytes", response.len()));
-    }
-    text
 }
