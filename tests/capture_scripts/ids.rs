@@ -16,6 +16,11 @@ impl Ids {
         self.ours.get(recorded).map_or(recorded, Vec::as_slice)
     }
 
+    /// Whether an id of ours stands for a recorded one.
+    pub fn is_ours(&self, id: &[u8]) -> bool {
+        self.taken.contains(id)
+    }
+
     /// Takes `ours` for `recorded`. Fails when one of them already stands with another.
     pub fn learn(&mut self, recorded: &[u8], ours: &[u8]) -> Result<()> {
         if let Some(known) = self.ours.get(recorded) {
