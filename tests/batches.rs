@@ -141,7 +141,7 @@ fn answers_and_messages_share_blocks_as_they_fit() {
 }
 
 #[test]
-fn good_and_bad_commands_are_answered_in_their_places() {
+fn refused_commands_are_answered_before_the_others() {
     every_placement(&Setup::default(), async |server| {
         let mut client = server.client().await;
         let queues = queues(&mut client, 2).await;
@@ -171,15 +171,15 @@ fn good_and_bad_commands_are_answered_in_their_places() {
         ];
         session.send(&wire::batch(&commands)).await;
         let expected = [
-            Item::new(b"1", a, b"SOK 0"),
             Item::new(b"2", a, b"ERR AUTH"),
-            Item::new(b"3", b"", b"PONG"),
-            Item::new(b"4", b, b"SOK 0"),
             Item::new(b"5", &unknown, b"ERR AUTH"),
             Item::new(b"6", b"", b"ERR CMD UNKNOWN"),
+            Item::new(b"9", a, b"ERR AUTH"),
+            Item::new(b"1", a, b"SOK 0"),
+            Item::new(b"3", b"", b"PONG"),
+            Item::new(b"4", b, b"SOK 0"),
             Item::new(b"7", b, b"ERR CMD PROHIBITED"),
             Item::new(b"8", a, b"OK"),
-            Item::new(b"9", a, b"ERR AUTH"),
         ];
         assert_eq!(session.recv_items().await, expected);
     });
@@ -222,10 +222,12 @@ fn a_wrong_signature_among_many_is_the_only_one_refused() {
                 .collect();
             commands[wrong][10] ^= 1;
             session.send(&wire::batch(&commands)).await;
-            for (n, answer) in session.recv_items().await.iter().enumerate() {
-                let expected: &[u8] = if n == wrong { b"ERR AUTH" } else { b"SOK 0" };
-                assert_eq!(*answer, Item::new(&number(n), queues[n].id(), expected));
-            }
+            let item = |n: usize, answer| Item::new(&number(n), queues[n].id(), answer);
+            // The refusal comes first.
+            let mut expected = vec![item(wrong, b"ERR AUTH")];
+            let right = (0..64).filter(|n| *n != wrong);
+            expected.extend(right.map(|n| item(n, b"SOK 0")));
+            assert_eq!(session.recv_items().await, expected);
         }
     });
 }
@@ -254,14 +256,19 @@ fn pipelined_blocks_are_answered_in_order() {
         }
         let answers = session.recv_at_least(blocks * each).await;
         assert_eq!(answers.len(), blocks * each);
-        for (n, answer) in answers.iter().enumerate() {
+        let expected = |n: usize| {
             let queue = &queues[n % each];
-            let expected = match (n / each + n % each) % 3 {
+            match (n / each + n % each) % 3 {
                 0 => Item::new(&number(n), b"", b"PONG"),
                 1 => Item::new(&number(n), queue.sender_id(), b"OK"),
                 _ => Item::new(&number(n), queue.id(), b"ERR CMD SYNTAX"),
-            };
-            assert_eq!(*answer, expected, "{n}");
+            }
+        };
+        for (block, answers) in answers.chunks(each).enumerate() {
+            let (refused, carried_out): (Vec<_>, Vec<_>) =
+                (block * each..(block + 1) * each).partition(|n| (n / each + n % each) % 3 == 2);
+            let order = refused.into_iter().chain(carried_out);
+            assert_eq!(answers, order.map(expected).collect::<Vec<_>>(), "{block}");
         }
     });
 }
