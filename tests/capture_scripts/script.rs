@@ -233,7 +233,8 @@ impl Script<'_> {
             }
             connection.send(&wire::batch(&batch)).await;
             for (n, queue) in self.queues.iter().enumerate() {
-                let answer = connection.next(&barrier_corr_id(n), queue).await?;
+                let answer = connection.next(&barrier_corr_id(n), queue).await;
+                let answer = answer.with_context(|| format!("{name} after the recording"))?;
                 let refused = Item::new(&barrier_corr_id(n), queue, b"ERR AUTH");
                 ensure!(answer.as_ref() == Some(&refused), "{answer:?}");
             }
