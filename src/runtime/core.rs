@@ -1,14 +1,15 @@
 //! One executor's world: its shard, its sessions, and the way between them.
 
 use super::mesh::Mesh;
+use super::registration::Registrations;
 use crate::config::values::QueuePlacement;
 use crate::crypto::hash;
 use crate::protocol::batch::MAX_BATCH_ITEMS;
 use crate::protocol::command::QueueRequest;
 use crate::protocol::{Command, Response};
 use crate::relay::{
-    Answer, Counters, Effect, Partitioner, PeerMessage, Request, SessionContext, SessionRef, Shard,
-    Ticket, Timestamp,
+    Answer, Counters, Effect, MessageSweep, NotificationSweep, Partitioner, PeerMessage, Request,
+    ServiceRegistration, SessionContext, SessionRef, Shard, Ticket, Timestamp, service_home,
 };
 use crate::session::{BatchKind, FlushDue, Router, Session};
 use crate::store::{Id, MemoryStore};
@@ -16,7 +17,7 @@ use rand::Rng;
 use rand_chacha::ChaCha20Rng;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -46,6 +47,16 @@ pub enum CoreMessage {
     JoinService(SessionRef, Id),
     /// The answer to it.
     ServiceJoined(SessionRef),
+    /// A service's session of the sender ended.
+    ServiceClosed(SessionRef, Id),
+    /// Who is the service in a handshake of the sender.
+    RegisterService(Box<ServiceRegistration>),
+    /// The answer to the sender's request of this number.
+    ServiceRegistered(u64, Option<Id>),
+    /// Does a silent session of the sender have subscriptions?
+    AskSubscribed(SessionRef),
+    /// The answer to it.
+    Subscribed(SessionRef, bool),
     /// Between shards.
     Peer(PeerMessage),
     /// A session of the sender ended.
@@ -134,10 +145,6 @@ impl Connection {
     }
 
     /// How long no block has been received or sent.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the check for inactivity is not built yet")
-    )]
     pub fn idle_for(&self) -> Duration {
         self.last_active.get().elapsed()
     }
@@ -160,6 +167,14 @@ struct Sessions {
     generation: u32,
 }
 
+/// A silent session whose shards are asked whether it is subscribed to anything.
+#[derive(Debug)]
+struct IdleCheck {
+    /// Shards that have not answered.
+    awaited: usize,
+    ttl: Duration,
+}
+
 /// One executor's shard and sessions.
 #[derive(Debug)]
 pub struct Core {
@@ -180,6 +195,9 @@ pub struct Core {
     /// Sessions with ended subscriptions that their clients do not know of.
     with_events: RefCell<BTreeSet<SessionRef>>,
     counters: RefCell<Counters>,
+    registrations: Registrations,
+    /// Silent sessions that may have to be closed.
+    idle: RefCell<HashMap<SessionRef, IdleCheck>>,
     /// The executor's main task, which looks at the shutdown flag.
     main: RefCell<Option<Waker>>,
 }
@@ -210,6 +228,8 @@ impl Core {
             event_interval,
             with_events: RefCell::default(),
             counters: RefCell::default(),
+            registrations: Registrations::default(),
+            idle: RefCell::default(),
             main: RefCell::default(),
         }
     }
@@ -217,6 +237,21 @@ impl Core {
     /// The queues to other executors.
     pub fn mesh(&self) -> &Mesh<CoreMessage> {
         &self.mesh
+    }
+
+    /// Number of this executor.
+    pub fn index(&self) -> u16 {
+        self.index
+    }
+
+    /// The shard; borrowed only within a poll.
+    pub fn shard(&self) -> &RefCell<Shard<MemoryStore>> {
+        &self.shard
+    }
+
+    /// Handshakes that wait for the registry of services.
+    pub fn registrations(&self) -> &Registrations {
+        &self.registrations
     }
 
     /// Random numbers of this executor.
@@ -284,10 +319,15 @@ impl Core {
         connection
     }
 
-    /// What sessions have counted.
-    #[cfg_attr(not(test), expect(dead_code, reason = "statistics are not built yet"))]
+    /// What this executor's shard and sessions have counted.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "statistics are not reported yet")
+    )]
     pub fn counters(&self) -> Counters {
-        *self.counters.borrow()
+        let mut counters = *self.shard.borrow().counters();
+        counters += &self.counters.borrow();
+        counters
     }
 
     /// Removes a session and tells the shards that know it.
@@ -295,6 +335,7 @@ impl Core {
         let session = connection.session.borrow();
         let reference = session.reference();
         self.with_events.borrow_mut().remove(&reference);
+        self.idle.borrow_mut().remove(&reference);
         self.sessions
             .borrow_mut()
             .table
@@ -305,6 +346,15 @@ impl Core {
             } else {
                 self.mesh
                     .send(*shard, CoreMessage::SessionClosed(reference));
+            }
+        }
+        if let Some(service_id) = session.service_id() {
+            let shard = self.partitioner.shard_of(&service_id);
+            if shard == self.index {
+                self.run(|router| router.leave_service(reference, &service_id));
+            } else {
+                self.mesh
+                    .send(shard, CoreMessage::ServiceClosed(reference, service_id));
             }
         }
         self.mesh.announce();
@@ -360,6 +410,84 @@ impl Core {
         } else {
             self.mesh
                 .send(from, CoreMessage::NotificationsTaken(session, count));
+        }
+    }
+
+    /// Delivers notifications of some queues; says whether there are more.
+    pub fn deliver_notifications(&self, queues: usize) -> bool {
+        self.run(|router| {
+            self.shard
+                .borrow_mut()
+                .deliver_notifications(queues, &mut router.effects)
+        })
+    }
+
+    /// Drops old messages of some queues; says whether there are more.
+    pub fn expire_messages(&self, sweep: &mut MessageSweep, queues: usize) -> bool {
+        self.shard
+            .borrow_mut()
+            .expire_messages(now(), sweep, queues)
+    }
+
+    /// Drops old notifications of some queues; says whether there are more.
+    pub fn expire_notifications(&self, sweep: &mut NotificationSweep, queues: usize) -> bool {
+        self.shard
+            .borrow_mut()
+            .expire_notifications(now(), sweep, queues)
+    }
+
+    /// Closes connections that were silent for `ttl`, unless they are subscribed to something:
+    /// the shards they have used are asked.
+    pub fn close_idle(&self, ttl: Duration) {
+        let mut answers = Vec::new();
+        for (_, (_, connection)) in &self.sessions.borrow().table {
+            let session = connection.session.borrow();
+            if connection.idle_for() <= ttl || session.holds_service_subscription() {
+                continue;
+            }
+            let reference = session.reference();
+            let shards = session.touched_shards();
+            let awaited = shards.len().max(1);
+            self.idle
+                .borrow_mut()
+                .insert(reference, IdleCheck { awaited, ttl });
+            if shards.is_empty() {
+                answers.push((reference, false));
+            }
+            for shard in shards {
+                if *shard == self.index {
+                    answers.push((reference, self.shard.borrow().has_subscriptions(reference)));
+                } else {
+                    self.mesh
+                        .send(*shard, CoreMessage::AskSubscribed(reference));
+                }
+            }
+        }
+        for (session, subscribed) in answers {
+            self.note_subscribed(session, subscribed);
+        }
+        self.mesh.announce();
+    }
+
+    /// A shard has said whether a silent session is subscribed to anything of it.
+    fn note_subscribed(&self, session: SessionRef, subscribed: bool) {
+        let mut idle = self.idle.borrow_mut();
+        let Some(check) = idle.get_mut(&session) else {
+            return;
+        };
+        check.awaited -= 1;
+        if !subscribed && check.awaited > 0 {
+            return;
+        }
+        let ttl = check.ttl;
+        idle.remove(&session);
+        // It may have spoken meanwhile.
+        if let Some(connection) = self.connection(session)
+            && !subscribed
+            && connection.idle_for() > ttl
+        {
+            connection.aborted.set(true);
+            connection.wake();
         }
     }
 
@@ -490,6 +618,21 @@ impl CoreRouter<'_> {
                     .join_service(session, &service_id, &mut self.effects);
             }
             CoreMessage::ServiceJoined(session) => self.service_joined(session),
+            CoreMessage::ServiceClosed(session, service_id) => {
+                self.leave_service(session, &service_id);
+            }
+            CoreMessage::RegisterService(registration) => self.register_service_here(*registration),
+            CoreMessage::ServiceRegistered(token, service_id) => {
+                core.registrations.complete(token, service_id);
+            }
+            CoreMessage::AskSubscribed(session) => {
+                let subscribed = core.shard.borrow().has_subscriptions(session);
+                core.mesh
+                    .send(from, CoreMessage::Subscribed(session, subscribed));
+            }
+            CoreMessage::Subscribed(session, subscribed) => {
+                core.note_subscribed(session, subscribed);
+            }
             CoreMessage::Peer(message) => {
                 core.shard
                     .borrow_mut()
@@ -533,7 +676,11 @@ impl CoreRouter<'_> {
                     } => self.notify(self.core.index, session, notifications),
                     Effect::Executed { session, ticket } => self.executed(session, ticket),
                     Effect::ServiceJoined { session } => self.service_joined(session),
-                    Effect::ServiceRegistered { .. } => {}
+                    Effect::ServiceRegistered {
+                        core,
+                        token,
+                        service_id,
+                    } => self.service_registered(core, token, service_id),
                     Effect::NothingToRedeliver { session } => self.nothing_to_redeliver(session),
                     Effect::Peer { shard, message } => {
                         self.core.mesh.send(shard, CoreMessage::Peer(message));
@@ -596,6 +743,43 @@ impl CoreRouter<'_> {
             connection.session.borrow_mut().service_joined();
             connection.wake();
         }
+    }
+
+    /// Asks the shard of a certificate who the service is.
+    pub fn register_service(&mut self, registration: ServiceRegistration) {
+        let shard = self
+            .core
+            .partitioner
+            .shard_of(&service_home(&registration.fingerprint));
+        if shard == self.core.index {
+            self.register_service_here(registration);
+        } else {
+            let message = CoreMessage::RegisterService(Box::new(registration));
+            self.core.mesh.send(shard, message);
+        }
+    }
+
+    fn register_service_here(&mut self, registration: ServiceRegistration) {
+        self.core
+            .shard
+            .borrow_mut()
+            .register_service(self.now, registration, &mut self.effects);
+    }
+
+    fn service_registered(&self, core: u16, token: u64, service_id: Option<Id>) {
+        if core == self.core.index {
+            self.core.registrations.complete(token, service_id);
+        } else {
+            let message = CoreMessage::ServiceRegistered(token, service_id);
+            self.core.mesh.send(core, message);
+        }
+    }
+
+    fn leave_service(&mut self, session: SessionRef, service_id: &Id) {
+        self.core
+            .shard
+            .borrow_mut()
+            .leave_service(session, service_id, &mut self.effects);
     }
 
     fn nothing_to_redeliver(&mut self, session: SessionRef) {

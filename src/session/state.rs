@@ -90,6 +90,11 @@ impl Session {
         self.reference
     }
 
+    /// The service whose connection this is.
+    pub fn service_id(&self) -> Option<Id> {
+        self.context.service().map(|service| service.id)
+    }
+
     /// Handles a received block: dispatches its commands, answers what needs no shard. Returns how
     /// many commands it had.
     pub fn receive(
@@ -221,7 +226,7 @@ impl Session {
 
     /// The session has become the subscriber of its service.
     pub fn service_joined(&mut self) {
-        if let Some(id) = self.context.service().map(|service| service.id) {
+        if let Some(id) = self.service_id() {
             self.forget_end(&id);
         }
         for (ticket, response) in self.service.joined() {

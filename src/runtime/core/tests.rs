@@ -220,8 +220,8 @@ fn a_queue_of_another_executor_is_used_like_an_own_one() {
     // Another connection takes over, and the end finds its way.
     sender.own(&cores[1], &queue, &Command::Sub);
     settle(&cores);
-    assert_eq!(recipient.words(), ["END"]);
     assert_eq!(sender.words(), ["SOK", "MSG"]);
+    assert_eq!(recipient.words(), ["END"]);
 }
 
 #[test]
