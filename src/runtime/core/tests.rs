@@ -222,6 +222,8 @@ fn a_queue_of_another_executor_is_used_like_an_own_one() {
     settle(&cores);
     assert_eq!(sender.words(), ["SOK", "MSG"]);
     assert_eq!(recipient.words(), ["END"]);
+    assert_eq!(cores[0].counters().sub_ended, 1);
+    assert_eq!(cores[0].counters().sub_ended_batches, 1);
 }
 
 #[test]
