@@ -128,8 +128,11 @@ fn contact_links_are_read_by_everybody_until_they_are_deleted() {
                 expect_ok(queue.delete_link(&mut recipient).await);
                 assert_eq!(get_link(&mut reader, &link_id).await, AUTH);
             }
-            // What was deleted can be set again, to something else.
-            let other = Link::small("other");
+            // What was deleted can be set again, to something else and elsewhere.
+            let (other, elsewhere) = (Link::small("other"), unknown_id());
+            expect_ok(queue.set_link(&mut recipient, &elsewhere, &other).await);
+            expect_link(get_link(&mut reader, &elsewhere).await, &queue, &other);
+            expect_ok(queue.delete_link(&mut recipient).await);
             expect_ok(queue.set_link(&mut recipient, &link_id, &other).await);
             expect_link(get_link(&mut reader, &link_id).await, &queue, &other);
             // Suspending the queue does not matter, deleting it does.

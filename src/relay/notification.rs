@@ -297,13 +297,13 @@ impl<S: Store> Shard<S> {
     pub fn notifications_taken(
         &mut self,
         session: SessionRef,
-        count: usize,
+        count: u32,
         effects: &mut Vec<Effect>,
     ) {
         let Some(window) = self.notifications.windows.get_mut(&session) else {
             return;
         };
-        window.given = window.given.saturating_sub(count);
+        window.given = window.given.saturating_sub(count as usize);
         let blocked = std::mem::take(&mut window.blocked);
         if window.given == 0 && blocked.is_empty() {
             self.notifications.windows.remove(&session);
