@@ -248,8 +248,8 @@ keys! {
     NTF_CHECK_INTERVAL: Duration = seconds, "ntf_check_interval", Commented("3600"), Some("3600");
     NTF_DELIVERY_INTERVAL_MS: Duration = milliseconds, "ntf_delivery_interval_ms", Commented("1500"), Some("1500");
         "Milliseconds between deliveries of notifications, and of ended subscriptions."
-    PENDING_END_INTERVAL_MS: Duration = milliseconds, "pending_end_interval_ms", Commented("15000"), Some("15000"),
-        effect: Pending;
+    PENDING_END_INTERVAL_MS: Duration = milliseconds_or_none, "pending_end_interval_ms", Commented("15000"),
+        Some("15000");
     MIN_VERSION: u16 = version, "min_version", Commented("6"), Some("6");
         "Protocol versions offered to clients."
     MAX_VERSION: u16 = version, "max_version", Commented("18"), Some("18");

@@ -82,6 +82,13 @@ pub fn milliseconds(text: &str) -> Result<Duration, Accepted> {
         .map_err(|e| format!("{e} (milliseconds)"))
 }
 
+/// A whole number of milliseconds that may be none.
+pub fn milliseconds_or_none(text: &str) -> Result<Duration, Accepted> {
+    number(text, 0, u32::MAX)
+        .map(|n| Duration::from_millis(n.into()))
+        .map_err(|e| format!("{e} (milliseconds)"))
+}
+
 /// A whole number of hours.
 pub fn hours(text: &str) -> Result<Duration, Accepted> {
     number(text, 0, u32::MAX)

@@ -3,7 +3,7 @@
 use super::service::ServiceMessage;
 use super::session_ref::{SessionRef, Ticket};
 use crate::protocol::{ErrorType, Response};
-use crate::store::{Id, IdKind};
+use crate::store::{Id, IdKind, StoreError};
 
 /// An output of a shard.
 #[derive(Debug, PartialEq)]
@@ -124,8 +124,8 @@ pub enum PeerMessage {
     AliasReserved {
         /// Number of the request.
         token: u64,
-        /// Whether the id was free.
-        granted: bool,
+        /// Why it was not made, if so.
+        outcome: Result<(), StoreError>,
     },
     /// Undo a reservation: the queue is gone.
     ReleaseAlias {

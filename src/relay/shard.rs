@@ -371,12 +371,13 @@ impl<S: Store> Shard<S> {
         match message {
             PeerMessage::ReserveAlias { token, kind, id } => {
                 let reserved = self.store.reserve_alias(kind, &id, from);
-                let message = PeerMessage::AliasReserved {
-                    token,
-                    granted: reserved.is_ok(),
+                let (lsn, outcome) = match reserved {
+                    Ok(lsn) => (Some(lsn), Ok(())),
+                    Err(error) => (None, Err(error)),
                 };
+                let message = PeerMessage::AliasReserved { token, outcome };
                 self.emit(
-                    reserved.ok(),
+                    lsn,
                     Effect::Peer {
                         shard: from,
                         message,
@@ -384,12 +385,12 @@ impl<S: Store> Shard<S> {
                     effects,
                 );
             }
-            PeerMessage::AliasReserved { token, granted } => match self.pending.remove(token) {
+            PeerMessage::AliasReserved { token, outcome } => match self.pending.remove(token) {
                 Some(PendingChange::Queue(queue)) => {
-                    command::new::resume(self, *queue, granted, effects);
+                    command::new::resume(self, *queue, outcome, effects);
                 }
                 Some(PendingChange::Link(link)) => {
-                    command::lset::resume(self, *link, granted, effects);
+                    command::lset::resume(self, *link, outcome, effects);
                 }
                 None => {}
             },

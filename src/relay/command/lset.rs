@@ -96,21 +96,16 @@ fn set<S: Store>(
     link_id: Id,
     content: LinkContent,
 ) -> Outcome {
-    match shard
-        .store
-        .update(slot, QueueChange::Link(Some((link_id, content))))
-    {
-        Ok(lsn) => Done::after(lsn, Response::Ok),
-        Err(StoreError::Duplicate) => Err(ErrorType::Auth),
-        Err(e) => Err(e.into()),
-    }
+    let link = QueueChange::Link(Some((link_id, content)));
+    let lsn = shard.store.update(slot, link)?;
+    Done::after(lsn, Response::Ok)
 }
 
 /// Finishes once the shard of the link id has answered. The queue may be another by now.
 pub(in crate::relay) fn resume<S: Store>(
     shard: &mut Shard<S>,
     pending: PendingLink,
-    granted: bool,
+    reserved: Result<(), StoreError>,
     effects: &mut Vec<Effect>,
 ) {
     let PendingLink {
@@ -130,14 +125,16 @@ pub(in crate::relay) fn resume<S: Store>(
     let outcome = match change {
         // Another connection has set the same link meanwhile.
         Ok((slot, Change::Replace)) => set(shard, slot, link_id, content),
-        Ok((slot, Change::Create)) if granted => set(shard, slot, link_id, content),
-        Ok((_, Change::Create)) => Err(ErrorType::Auth),
+        Ok((slot, Change::Create)) => match &reserved {
+            Ok(()) => set(shard, slot, link_id, content),
+            Err(error) => Err(error.clone().into()),
+        },
         Err(error) => Err(error),
     };
     let (lsn, answer) = match outcome {
         Ok(done) => (done.lsn, done.answer),
         Err(error) => {
-            if granted {
+            if reserved.is_ok() {
                 effects.extend(shard.release_link(&link_id));
             }
             (None, error.into())

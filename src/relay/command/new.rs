@@ -113,7 +113,7 @@ pub(in crate::relay) fn execute<S: Store>(
 pub(in crate::relay) fn resume<S: Store>(
     shard: &mut Shard<S>,
     queue: PendingQueue,
-    granted: bool,
+    reserved: Result<(), StoreError>,
     effects: &mut Vec<Effect>,
 ) {
     let PendingQueue {
@@ -124,18 +124,15 @@ pub(in crate::relay) fn resume<S: Store>(
         keys,
         subscribe,
     } = queue;
-    let created = if granted {
-        create(shard, session, &record, link, &keys, subscribe).map_err(ErrorType::from)
-    } else {
-        Err(ErrorType::Auth)
-    };
+    let granted = reserved.is_ok();
+    let created = reserved.and_then(|()| create(shard, session, &record, link, &keys, subscribe));
     let (lsn, answer) = match created {
         Ok((lsn, answer)) => (Some(lsn), answer),
         Err(error) => {
             if let Some(id) = record.link_id.filter(|_| granted) {
                 effects.extend(shard.release_link(&id));
             }
-            (None, error.into())
+            (None, ErrorType::from(error).into())
         }
     };
     let reply = Effect::Reply {

@@ -64,8 +64,8 @@ pub(in crate::relay) fn execute<S: Store>(
                 kind: MessageKind::Quota,
                 body: &[],
             };
-            shard.counters.send_quota += 1;
             shard.store.push_message(slot, marker)?;
+            shard.counters.send_quota += 1;
             return Err(ErrorType::Quota);
         }
         Some(MessageKind::Message { .. }) => false,

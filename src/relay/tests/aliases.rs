@@ -223,7 +223,7 @@ fn mail_that_nobody_asked_for_changes_nothing() {
     let stray = [
         PeerMessage::AliasReserved {
             token: 77,
-            granted: true,
+            outcome: Ok(()),
         },
         // Not an alias: it belongs to the receiver's own queue.
         PeerMessage::ReleaseAlias {

@@ -4,7 +4,7 @@ use super::clients::{Client, Queue, ed25519, new_queue, words};
 use super::world::{Listening, World, two_clients};
 use crate::protocol::{Command, Version};
 use crate::relay::{Answer, PeerMessage, SessionRef};
-use crate::store::{IdKind, Lsn};
+use crate::store::{IdKind, Lsn, StoreError};
 
 /// The disk takes nothing more until the shard is synchronised.
 fn lag(world: &mut World) {
@@ -161,9 +161,9 @@ fn a_reservation_is_granted_when_it_is_durable() {
     // A refusal promises nothing.
     world.mail.push((0, 1, reserve));
     world.deliver_mail(0);
-    let answer = |granted| PeerMessage::AliasReserved { token: 7, granted };
-    assert_eq!(world.mail, [(1, 0, answer(false))]);
+    let answer = |outcome| PeerMessage::AliasReserved { token: 7, outcome };
+    assert_eq!(world.mail, [(1, 0, answer(Err(StoreError::Duplicate)))]);
     world.mail.clear();
     world.sync(1);
-    assert_eq!(world.mail, [(1, 0, answer(true))]);
+    assert_eq!(world.mail, [(1, 0, answer(Ok(())))]);
 }
