@@ -163,8 +163,8 @@ mod tests {
     #[test]
     fn each_order_waits_for_what_it_must_not_overtake() {
         let all = EVERY.to_vec();
-        type Case<'a> = (&'a [(Order, u16)], [Vec<Order>; 2]);
-        let cases: [Case<'_>; 7] = [
+        type UnderWay = &'static [(Order, u16)];
+        let cases: [(UnderWay, _); 7] = [
             (&[], [all.clone(), all.clone()]),
             (&[(Read, 0), (Read, 1)], [all.clone(), all]),
             (
