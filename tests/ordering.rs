@@ -28,7 +28,7 @@ struct Stage {
 }
 
 /// Wrong signatures that a shard has to check before it gets to anything else.
-const CROWD: usize = 40;
+const CROWD: usize = 80;
 
 impl Stage {
     async fn new(server: &Server) -> Self {
@@ -41,53 +41,61 @@ impl Stage {
         }
     }
 
-    /// Sends commands of the actor and a message to the signal queue, a block each, while the
-    /// shard of `busy` has much to do. Returns when the observer has received the message: what
-    /// the commands change has to be seen by then.
-    async fn act(&mut self, busy: &Recipient, commands: &[(Command<'_>, &[u8], Auth<'_>)]) {
+    /// Gives the shard of a sender id much to do.
+    async fn crowd(&mut self, sender_id: &[u8]) {
         let wrong = Key::ed448();
+        let (notify, body) = (false, &b""[..]);
         for _ in 0..CROWD {
-            let sent = self.crowd.send(&Command::Sub, busy.id(), wrong.auth());
-            sent.unwrap();
+            let refused = Command::Send { notify, body };
+            self.crowd.send(&refused, sender_id, wrong.auth()).unwrap();
         }
         self.crowd.flush().await.unwrap();
-        for (command, entity, auth) in commands {
-            self.actor.send(command, entity, *auth).unwrap();
-            self.actor.flush().await.unwrap();
-        }
+    }
+
+    /// Has the actor send a message to the signal queue. Returns when the observer has received
+    /// it: what commands before it change has to be seen by then.
+    async fn signal(&mut self) {
         let (notify, body) = (false, &b"now"[..]);
         let signal = Command::Send { notify, body };
-        self.actor
-            .send(&signal, self.signal.sender_id(), Auth::None)
-            .unwrap();
+        let to = self.signal.sender_id();
+        self.actor.send(&signal, to, Auth::None).unwrap();
         self.actor.flush().await.unwrap();
         let (id, _) = self.signal.pushed(&mut self.observer).await;
         expect_ok(self.signal.ack(&mut self.observer, &id).await);
     }
 
+    /// Sends a command of the actor and then the signal, while the shard of the queue has much to
+    /// do.
+    async fn act(&mut self, queue: &Recipient, command: (Command<'_>, &[u8], Auth<'_>)) {
+        self.crowd(queue.sender_id()).await;
+        let (command, entity, auth) = command;
+        self.actor.send(&command, entity, auth).unwrap();
+        self.actor.flush().await.unwrap();
+        self.signal().await;
+    }
+
     /// [`act`](Self::act) with one command of the queue's recipient.
     async fn act_on(&mut self, queue: &Recipient, command: Command<'_>) {
-        let commands = [(command, queue.id(), queue.key.auth())];
-        self.act(queue, &commands).await;
+        self.act(queue, (command, queue.id(), queue.key.auth()))
+            .await;
     }
 }
 
-/// As often as it takes that queue and signal are on different shards, in every combination.
+/// As often as it takes that queues and connections are on different shards, in every combination.
 const ROUNDS: usize = 12;
 
 #[test]
 fn messages_to_different_queues_appear_in_the_order_sent() {
     let server = spread();
     run(async {
-        let mut stage = Stage::new(&server).await;
         for _ in 0..ROUNDS {
+            let mut stage = Stage::new(&server).await;
             let queue = Recipient::create(&mut stage.actor, false).await;
             let (notify, body) = (false, &b"x"[..]);
             let message = Command::Send { notify, body };
             for count in 1..=3 {
-                let to = queue.sender_id();
-                let sent = [(message.clone(), to, Auth::None)];
-                stage.act(&queue, &sent).await;
+                let sent = (message.clone(), queue.sender_id(), Auth::None);
+                stage.act(&queue, sent).await;
                 let size = queue.info(&mut stage.observer).await["qiSize"].clone();
                 assert!(size.as_u64() >= Some(count), "{size} of {count}");
             }
@@ -99,8 +107,8 @@ fn messages_to_different_queues_appear_in_the_order_sent() {
 fn whoever_sees_a_later_message_sees_a_queue_secured_suspended_or_deleted() {
     let server = spread();
     run(async {
-        let mut stage = Stage::new(&server).await;
         for _ in 0..ROUNDS {
+            let mut stage = Stage::new(&server).await;
             let key = Key::ed25519();
             for command in [Command::Key(key.public()), Command::Off, Command::Del] {
                 let queue = Recipient::create(&mut stage.actor, false).await;
@@ -111,7 +119,7 @@ fn whoever_sees_a_later_message_sees_a_queue_secured_suspended_or_deleted() {
             }
             let queue = Recipient::create(&mut stage.actor, false).await;
             let secure = (Command::SKey(key.public()), queue.sender_id(), key.auth());
-            stage.act(&queue, &[secure]).await;
+            stage.act(&queue, secure).await;
             assert_eq!(queue.info(&mut stage.observer).await["qiSnd"], true);
 
             let queue = Recipient::contact(&mut stage.actor).await;
@@ -126,8 +134,8 @@ fn whoever_sees_a_later_message_sees_a_queue_secured_suspended_or_deleted() {
 fn whoever_sees_a_later_message_sees_an_acknowledgement() {
     let server = spread();
     run(async {
-        let mut stage = Stage::new(&server).await;
         for _ in 0..ROUNDS {
+            let mut stage = Stage::new(&server).await;
             let queue = Recipient::create(&mut stage.actor, true).await;
             let to = queue.sender_id();
             expect_ok(send(&mut stage.observer, to, Auth::None, b"").await);
@@ -142,8 +150,8 @@ fn whoever_sees_a_later_message_sees_an_acknowledgement() {
 fn whoever_sees_a_later_message_sees_a_notifier_come_and_go() {
     let server = spread();
     run(async {
-        let mut stage = Stage::new(&server).await;
         for _ in 0..ROUNDS {
+            let mut stage = Stage::new(&server).await;
             let queue = Recipient::create(&mut stage.actor, false).await;
             let credentials = NotifierKeys::new(Key::ed25519()).credentials();
             stage.act_on(&queue, Command::NKey(credentials)).await;
@@ -158,8 +166,8 @@ fn whoever_sees_a_later_message_sees_a_notifier_come_and_go() {
 fn whoever_sees_a_later_message_sees_a_link_come_and_go() {
     let server = spread();
     run(async {
-        let mut stage = Stage::new(&server).await;
         for _ in 0..ROUNDS {
+            let mut stage = Stage::new(&server).await;
             let queue = Recipient::contact(&mut stage.actor).await;
             let (link_id, link) = (unknown_id(), Link::small("link"));
             let (data, link_id) = (link.data(), &link_id);
@@ -176,7 +184,7 @@ fn whoever_sees_a_later_message_sees_a_link_come_and_go() {
             let queue = Recipient::with_invitation(&mut stage.actor, &link).await;
             let key = Key::ed25519();
             let secure = (Command::LKey(key.public()), queue.link_id(), key.auth());
-            stage.act(&queue, &[secure]).await;
+            stage.act(&queue, secure).await;
             assert_eq!(queue.info(&mut stage.observer).await["qiSnd"], true);
         }
     });
@@ -186,9 +194,8 @@ fn whoever_sees_a_later_message_sees_a_link_come_and_go() {
 fn whoever_sees_a_later_message_sees_a_queue_created() {
     let server = spread();
     run(async {
-        let mut stage = Stage::new(&server).await;
         for _ in 0..ROUNDS {
-            let busy = Recipient::create(&mut stage.actor, false).await;
+            let mut stage = Stage::new(&server).await;
             let link = Link::small("link");
             // Ids that others know before the queue is there.
             for contact in [false, true] {
@@ -202,11 +209,12 @@ fn whoever_sees_a_later_message_sees_a_queue_created() {
                 } else {
                     link.messaging(&sender_id)
                 });
+                stage.crowd(&sender_id).await;
                 let outbox = stage.actor.outbox();
                 let new = Command::New(new);
                 outbox.send_as(&corr_id, &new, &[], key.auth()).unwrap();
                 stage.actor.flush().await.unwrap();
-                stage.act(&busy, &[]).await;
+                stage.signal().await;
                 expect_ok(send(&mut stage.observer, &sender_id, Auth::None, b"").await);
                 if contact {
                     let found = get_link(&mut stage.observer, &link_id).await;
