@@ -428,6 +428,7 @@ impl CoreRouter<'_> {
                         }
                     }
                     Effect::Executed { .. }
+                    | Effect::OperatorAnswered { .. }
                     | Effect::ServiceJoined { .. }
                     | Effect::ServiceRegistered { .. } => {}
                     Effect::NothingToRedeliver { session } => self.nothing_to_redeliver(session),

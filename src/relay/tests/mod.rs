@@ -1,12 +1,18 @@
 //! Shards driven by sessions with real keys (spec: server §2–§5, protocol §7, §17, §18).
 
 mod aliases;
+mod associations;
 mod batches;
+mod blocking;
 pub(crate) mod clients;
 mod commands;
 mod creation;
 mod delivery;
 mod durability;
+mod link_aliases;
+mod links;
+mod notifiers;
 mod quota;
+mod steps;
 mod verification;
 pub(crate) mod world;

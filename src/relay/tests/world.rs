@@ -6,8 +6,8 @@ use crate::protocol::handshake::ServiceRole;
 use crate::protocol::{Command, Response, Version};
 use crate::relay::subscription::Mode;
 use crate::relay::{
-    Answer, Effect, Partitioner, PeerMessage, Request, SessionRef, Shard, ShardConfig, Ticket,
-    Timestamp,
+    Answer, Effect, OperatorAnswer, Partitioner, PeerMessage, Request, SessionRef, Shard,
+    ShardConfig, Ticket, Timestamp,
 };
 use crate::store::{
     ActiveDays, Id, IdKind, LinkContent, Location, Lsn, MemoryStore, Message, QueueChange,
@@ -172,6 +172,8 @@ pub struct World {
     pub registered: Vec<Option<Id>>,
     /// Sessions that became subscribers of their service.
     pub joined: Vec<SessionRef>,
+    /// Answers to the operator.
+    pub operator: Vec<OperatorAnswer>,
 }
 
 impl World {
@@ -212,6 +214,7 @@ impl World {
             executed: Vec::new(),
             joined: Vec::new(),
             registered: Vec::new(),
+            operator: Vec::new(),
         }
     }
 
@@ -232,6 +235,7 @@ impl World {
                 Effect::NothingToRedeliver { session } => self.nothing.push(session),
                 Effect::Executed { session, ticket } => self.executed.push((session, ticket)),
                 Effect::ServiceRegistered { service_id, .. } => self.registered.push(service_id),
+                Effect::OperatorAnswered { answer, .. } => self.operator.push(answer),
                 Effect::ServiceJoined { session } => self.joined.push(session),
                 Effect::Notify {
                     session,
@@ -283,7 +287,8 @@ impl World {
         }
     }
 
-    /// Sends one command to the shard of its entity, shard 0 for none, and returns the answer.
+    /// Sends one command to the shard of its entity, shard 0 for none, and returns the answer,
+    /// which may need other shards.
     #[track_caller]
     pub fn ask(
         &mut self,
@@ -294,7 +299,31 @@ impl World {
     ) -> Response<'static> {
         let shard = Id::try_from(entity).map_or(0, |id| self.partitioner.shard_of(&id));
         let bytes = client.transmission(key, entity, command);
+        self.ask_shard(shard, client, bytes)
+    }
+
+    /// Sends a transmission to a shard, follows it where it is redirected and delivers mail until
+    /// there is an answer.
+    #[track_caller]
+    pub fn ask_shard(&mut self, shard: u16, client: &Client, bytes: Vec<u8>) -> Response<'static> {
         self.execute(shard, client, &[bytes]);
+        while self.replies.is_empty() && !self.mail.is_empty() {
+            self.deliver_mail(0);
+        }
+        if let [
+            (
+                ..,
+                Answer::Redirect {
+                    shard,
+                    transmission,
+                },
+            ),
+        ] = self.replies.as_mut_slice()
+        {
+            let (shard, bytes) = (*shard, std::mem::take(transmission));
+            self.replies.clear();
+            return self.ask_shard(shard, client, bytes);
+        }
         self.take_reply()
     }
 
@@ -394,10 +423,13 @@ impl World {
         self.collect(shard, effects);
     }
 
-    /// Tells every shard that a session has ended.
+    /// Tells every shard that a session has ended, and the home of its service.
     pub fn close(&mut self, client: &Client) {
         for shard in &mut self.shards {
             shard.session_closed(client.session);
+        }
+        if client.context.service().is_some() {
+            self.leave(client);
         }
     }
 }
