@@ -22,7 +22,7 @@ use smp_server::relay::{
     Answer, Effect, Partitioner, Request, SessionContext, SessionRef, Shard, ShardConfig, Ticket,
     Timestamp,
 };
-use smp_server::session::{Router, Session};
+use smp_server::session::{BatchKind, Router, Session};
 use smp_server::store::{Id, MemoryStore};
 
 const VERSION: Version = Version::CURRENT;
@@ -292,6 +292,14 @@ impl Router for Nowhere {
         requests: &[Request<'_>],
     ) {
         black_box(requests);
+    }
+
+    fn join_service(&mut self, _: SessionRef, _: &Arc<SessionContext>) -> Option<u16> {
+        None
+    }
+
+    fn count_batch(&mut self, kind: BatchKind) {
+        black_box(kind);
     }
 }
 

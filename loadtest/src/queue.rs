@@ -271,3 +271,26 @@ pub fn open_body<'a>(
         ReceivedBody::Quota { .. } => Ok(None),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use smp_server::crypto::message::encrypt_notification;
+
+    #[test]
+    fn notifications_open_with_the_key_agreed_for_them() {
+        let own = X25519SecretKey::from_bytes([1; 32]);
+        let server = X25519SecretKey::from_bytes([2; 32]);
+        let (nonce, msg_id, timestamp) = ([3; 24], [4; 24], 1_700_000_000);
+        let sealing = BoxKey::from(&server.agree(&own.public_key()));
+        let boxed = encrypt_notification(&sealing, &nonce, &msg_id, timestamp).unwrap();
+        let key = BoxKey::from(&own.agree(&server.public_key()));
+
+        let mut copy = boxed;
+        let meta = open_notification(&key, &nonce, &mut copy).unwrap();
+        assert_eq!((meta.msg_id, meta.timestamp), (&msg_id[..], timestamp));
+        let (mut copy, other) = (boxed, [5; 24]);
+        let refused = open_notification(&key, &other, &mut copy);
+        assert!(matches!(refused, Err(ClientError::Notification)));
+    }
+}

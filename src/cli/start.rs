@@ -181,7 +181,12 @@ fn print_lines(plan: &StartPlan, console: &mut Console<'_>) -> Result<(), CliErr
     if let Some(advice) = start_lines::port_advice(&transport.port.ports) {
         console.line(advice)?;
     }
-    console.line(start_lines::INACTIVE_CLIENTS_STAY)?;
+    console.line(&start_lines::expiring_messages(
+        settings.storage.messages.ttl,
+    ))?;
+    console.line(&start_lines::inactive_clients(
+        settings.inactive_clients.as_ref(),
+    ))?;
     console.line(start_lines::new_queues(&settings.auth))?;
     Ok(())
 }

@@ -2,10 +2,11 @@
 //!
 //! Scripts and guides look for them, so their words are an interface.
 
-use crate::config::settings::Auth;
+use crate::config::settings::{Auth, InactiveClients};
 use crate::config::values::Password;
 use crate::crypto::certificate::Fingerprint;
 use std::path::Path;
+use std::time::Duration;
 
 /// The port that clients will try first.
 const CLIENT_PORT: u16 = 443;
@@ -57,8 +58,36 @@ pub fn port_advice(ports: &[u16]) -> Option<&'static str> {
     (!ports.contains(&CLIENT_PORT)).then_some(advice)
 }
 
-/// That silent connections are not closed.
-pub const INACTIVE_CLIENTS_STAY: &str = "not expiring inactive clients";
+/// When undelivered messages are dropped, in the largest unit that divides it.
+pub fn expiring_messages(ttl: Duration) -> String {
+    const UNITS: [(u64, &str); 4] = [
+        (86_400, "days"),
+        (3_600, "hours"),
+        (60, "minutes"),
+        (1, "seconds"),
+    ];
+    let seconds = ttl.as_secs();
+    let (size, unit) = UNITS
+        .into_iter()
+        .find(|(size, _)| seconds > 0 && seconds.is_multiple_of(*size))
+        .unwrap_or((1, "seconds"));
+    format!("expiring messages after {} {unit}", seconds / size)
+}
+
+/// Whether silent connections are closed.
+pub fn inactive_clients(inactive: Option<&InactiveClients>) -> String {
+    match inactive {
+        Some(InactiveClients {
+            ttl,
+            check_interval,
+        }) => format!(
+            "expiring clients inactive for {} seconds every {} seconds",
+            ttl.as_secs(),
+            check_interval.as_secs()
+        ),
+        None => "not expiring inactive clients".to_owned(),
+    }
+}
 
 /// Who may create queues.
 pub fn new_queues(auth: &Auth) -> &'static str {
@@ -81,8 +110,7 @@ mod tests {
         Settings::from_ini(&IniFile::parse(text).unwrap()).unwrap()
     }
 
-    /// What the reference 6.5.5 prints for such a configuration, without its version line and
-    /// the expiry of messages.
+    /// What the reference 6.5.5 prints for such a configuration, without its version line.
     #[test]
     fn lines_of_the_reference() {
         let settings = settings(
@@ -109,7 +137,8 @@ mod tests {
             store_log(Some(Path::new("/var/opt/simplex/smp-server-store.log"))),
             serving(15223),
             port_advice(&transport.port.ports).unwrap().to_owned(),
-            INACTIVE_CLIENTS_STAY.to_owned(),
+            expiring_messages(settings.storage.messages.ttl),
+            inactive_clients(settings.inactive_clients.as_ref()),
             new_queues(&settings.auth).to_owned(),
         ];
         let expected = "\
@@ -122,6 +151,7 @@ Serving SMP protocol on port 15223 (TLS)...
 WARNING: the clients will use port 443 by default soon.
 Set `port` in smp-server.ini section [TRANSPORT] to `5223,443`
 
+expiring messages after 21 days
 not expiring inactive clients
 creating new queues allowed";
         assert_eq!(lines.join("\n"), expected);
@@ -138,6 +168,18 @@ creating new queues allowed";
         assert!(source_code(None).starts_with("Warning: server source code is not specified.\n"));
         assert_eq!(store_log(None), "Store log disabled.");
         assert_eq!(port_advice(&[5223, 443]), None);
+        for (seconds, text) in [(7_200, "2 hours"), (90, "90 seconds"), (60, "1 minutes")] {
+            let line = expiring_messages(Duration::from_secs(seconds));
+            assert_eq!(line, format!("expiring messages after {text}"));
+        }
+        let inactive = InactiveClients {
+            ttl: Duration::from_secs(21_600),
+            check_interval: Duration::from_secs(3_600),
+        };
+        assert_eq!(
+            inactive_clients(Some(&inactive)),
+            "expiring clients inactive for 21600 seconds every 3600 seconds"
+        );
         for (auth, text) in [
             (
                 "new_queues = off\ncreate_password = x",

@@ -157,11 +157,11 @@ keys! {
         "`memory` here means the log of this server as well."
     RESTORE_MESSAGES: bool = on_off, "restore_messages", Set("on"), None, effect: Pending;
         "Keep undelivered messages over a restart. When absent: as `enable`."
-    EXPIRE_MESSAGES_DAYS: Duration = days, "expire_messages_days", Set("21"), Some("21"), effect: Pending;
+    EXPIRE_MESSAGES_DAYS: Duration = days, "expire_messages_days", Set("21"), Some("21");
         "When undelivered messages and notifications are dropped."
     EXPIRE_MESSAGES_ON_START: bool = on_off, "expire_messages_on_start", Set("on"), Some("on"), effect: Pending;
-    EXPIRE_MESSAGES_ON_SEND: bool = on_off, "expire_messages_on_send", Set("off"), Some("on"), effect: Pending;
-    EXPIRE_NTFS_HOURS: Duration = hours, "expire_ntfs_hours", Set("24"), Some("24"), effect: Pending;
+    EXPIRE_MESSAGES_ON_SEND: bool = on_off, "expire_messages_on_send", Set("off"), Some("on");
+    EXPIRE_NTFS_HOURS: Duration = hours, "expire_ntfs_hours", Set("24"), Some("24");
     LOG_STATS: bool = on_off, "log_stats", Set("off"), Some("off"), effect: Pending;
         "Write a line of statistics per day to a CSV file."
     PROMETHEUS_INTERVAL: Duration = seconds, "prometheus_interval", Commented("60"), None, effect: Pending;
@@ -209,10 +209,10 @@ keys! {
         "Forwarded commands of one client that are worked on at the same time."
 }
 "INACTIVE_CLIENTS" {
-    DISCONNECT: bool = on_off, "disconnect", Set("on"), Some("off"), effect: Pending;
+    DISCONNECT: bool = on_off, "disconnect", Set("on"), Some("off");
         "Close connections without subscriptions that were silent for `ttl` seconds."
-    INACTIVE_TTL: Duration = seconds, "ttl", Set("21600"), None, effect: Pending;
-    INACTIVE_CHECK_INTERVAL: Duration = seconds, "check_interval", Set("3600"), None, effect: Pending;
+    INACTIVE_TTL: Duration = seconds, "ttl", Set("21600"), None;
+    INACTIVE_CHECK_INTERVAL: Duration = seconds, "check_interval", Set("3600"), None;
 }
 "WEB" {
     STATIC_PATH: PathBuf = path, "static_path", Set("/var/opt/simplex/www"), None, effect: Pending;
@@ -241,17 +241,16 @@ keys! {
         "Listen on this address only; by default on all."
     MSG_QUEUE_QUOTA: u32 = within::<1, 65535>, "msg_queue_quota", Commented("128"), Some("128");
         "Messages a queue holds before its sender is told to wait."
-    MESSAGE_TTL: Duration = seconds, "message_ttl", Commented("1814400"), None, effect: Pending;
+    MESSAGE_TTL: Duration = seconds, "message_ttl", Commented("1814400"), None;
         "Seconds; the TTLs replace expire_messages_days and expire_ntfs_hours."
-    MESSAGE_CHECK_INTERVAL: Duration = seconds, "message_check_interval", Commented("7200"), Some("7200"),
-        effect: Pending;
-    NTF_TTL: Duration = seconds, "ntf_ttl", Commented("86400"), None, effect: Pending;
-    NTF_CHECK_INTERVAL: Duration = seconds, "ntf_check_interval", Commented("3600"), Some("3600"), effect: Pending;
-    NTF_DELIVERY_INTERVAL_MS: Duration = milliseconds, "ntf_delivery_interval_ms", Commented("1500"), Some("1500"),
-        effect: Pending;
-        "Milliseconds between deliveries of notifications, and of ended subscriptions."
-    PENDING_END_INTERVAL_MS: Duration = milliseconds, "pending_end_interval_ms", Commented("15000"), Some("15000"),
-        effect: Pending;
+    MESSAGE_CHECK_INTERVAL: Duration = seconds, "message_check_interval", Commented("7200"), Some("7200");
+    NTF_TTL: Duration = seconds, "ntf_ttl", Commented("86400"), None;
+    NTF_CHECK_INTERVAL: Duration = seconds, "ntf_check_interval", Commented("3600"), Some("3600");
+    NTF_DELIVERY_INTERVAL_MS: Duration = milliseconds, "ntf_delivery_interval_ms", Commented("1500"), Some("1500");
+        "Milliseconds between deliveries of notifications, and of ended subscriptions; 0 tells of"
+        "these at once."
+    PENDING_END_INTERVAL_MS: Duration = milliseconds_or_none, "pending_end_interval_ms", Commented("15000"),
+        Some("15000");
     MIN_VERSION: u16 = version, "min_version", Commented("6"), Some("6");
         "Protocol versions offered to clients."
     MAX_VERSION: u16 = version, "max_version", Commented("18"), Some("18");

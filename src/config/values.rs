@@ -82,6 +82,13 @@ pub fn milliseconds(text: &str) -> Result<Duration, Accepted> {
         .map_err(|e| format!("{e} (milliseconds)"))
 }
 
+/// A whole number of milliseconds that may be none.
+pub fn milliseconds_or_none(text: &str) -> Result<Duration, Accepted> {
+    number(text, 0, u32::MAX)
+        .map(|n| Duration::from_millis(n.into()))
+        .map_err(|e| format!("{e} (milliseconds)"))
+}
+
 /// A whole number of hours.
 pub fn hours(text: &str) -> Result<Duration, Accepted> {
     number(text, 0, u32::MAX)
@@ -447,6 +454,8 @@ mod tests {
     fn times() {
         assert_eq!(seconds("60"), Ok(Duration::from_secs(60)));
         assert_eq!(milliseconds("1500"), Ok(Duration::from_millis(1500)));
+        assert_eq!(milliseconds_or_none("0"), Ok(Duration::ZERO));
+        assert!(milliseconds_or_none("-1").is_err());
         assert_eq!(hours("24"), Ok(Duration::from_secs(86400)));
         assert_eq!(days("21"), Ok(Duration::from_secs(21 * 86400)));
         assert_eq!(days("0"), Ok(Duration::ZERO));

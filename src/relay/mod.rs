@@ -28,10 +28,11 @@ pub(crate) mod tests;
 pub use activity::{ActiveQueues, Activity, PeriodCounts};
 pub use counters::{AckTimes, Counters};
 pub use effect::{Answer, Effect, PeerMessage};
+pub use expiry::{MessageSweep, NotificationSweep};
 pub use operator::{OperatorAnswer, OperatorCall};
 pub use partition::{PARTITIONS, Partition, Partitioner};
 pub use request::{Refusal, Request};
-pub use service::{ServiceMessage, ServiceRegistration};
+pub use service::{ServiceMessage, ServiceRegistration, service_home};
 pub use session_ref::{ServiceSession, SessionContext, SessionRef, Ticket};
 pub use shard::{Shard, ShardConfig};
 

@@ -14,13 +14,20 @@ pub struct Undurable {
 }
 
 impl Undurable {
-    /// Emits `effect` at once when everything up to `lsn` is durable, else keeps it.
+    /// Emits `effect` at once when everything up to `lsn` is durable, else keeps it. Of an answer
+    /// that is kept the session learns that its command has taken effect.
     pub fn hold(&mut self, lsn: Lsn, durable: Lsn, effect: Effect, effects: &mut Vec<Effect>) {
         if lsn <= durable && self.waiting.is_empty() {
             effects.push(effect);
-        } else {
-            self.waiting.push_back((lsn, effect));
+            return;
         }
+        if let Effect::Reply {
+            session, ticket, ..
+        } = effect
+        {
+            effects.push(Effect::Executed { session, ticket });
+        }
+        self.waiting.push_back((lsn, effect));
     }
 
     /// Emits what has become durable.

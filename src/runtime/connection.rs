@@ -142,15 +142,26 @@ impl Acceptor {
         }
     }
 
-    /// Decides the claim of a service client. There is no registry of services yet: all are
-    /// refused.
+    /// Asks the registry of services who claims to be one.
     async fn register(
         &self,
         stream: &mut TlsStream,
         claimed: ClaimedSession,
     ) -> Result<Option<Established>, ConnectionError> {
-        send_last(stream, &claimed.refuse()).await?;
-        Ok(None)
+        match self.core.register_service(claimed.claim()).await {
+            Some(id) => {
+                let (established, content) = claimed.accept(id);
+                let mut block = Box::new([0; BLOCK_SIZE]);
+                put_plain_block(&content, &mut block)
+                    .map_err(|_| ConnectionError::HelloTooLarge)?;
+                stream.write_block(&block).await?;
+                Ok(Some(established))
+            }
+            None => {
+                send_last(stream, &claimed.refuse()).await?;
+                Ok(None)
+            }
+        }
     }
 
     async fn exchange(
@@ -281,6 +292,7 @@ impl Pump<'_> {
     ) -> Poll<Result<Option<usize>, ConnectionError>> {
         let (core, connection) = (self.core, self.connection);
         let received = self.stream.poll_block(cx, |block| {
+            connection.note_activity();
             core.run(|router| connection.session.borrow_mut().receive(block, router))
         })?;
         received.map(|result| result.transpose().map_err(|_| ConnectionError::BlockKeys))
@@ -289,7 +301,7 @@ impl Pump<'_> {
     /// Sends what the socket takes, a bounded amount before others get a turn.
     fn send(&mut self, cx: &mut Context<'_>) -> Result<(), ConnectionError> {
         for _ in 0..WRITE_BURST {
-            self.ask_for_deferred();
+            self.ask_for_more();
             let mut broken = false;
             let session = &self.connection.session;
             if !session.borrow().has_output() {
@@ -298,7 +310,11 @@ impl Pump<'_> {
                 return Ok(());
             }
             let written = self.stream.poll_write_blocks(cx, |block| {
-                session.borrow_mut().next_block(block).unwrap_or_else(|_| {
+                let filled = session.borrow_mut().next_block(block);
+                if let Ok(true) = filled {
+                    self.connection.note_activity();
+                }
+                filled.unwrap_or_else(|_| {
                     broken = true;
                     false
                 })
@@ -316,15 +332,22 @@ impl Pump<'_> {
         Ok(())
     }
 
-    /// Messages that found no room are asked for once there is some.
-    fn ask_for_deferred(&self) {
-        while let Some(id) = {
-            let mut session = self.connection.session.borrow_mut();
-            session.take_deferred()
-        } {
-            let reference = self.connection.session.borrow().reference();
+    /// Messages that found no room are asked for once there is some; notifications that were sent
+    /// make room for others.
+    fn ask_for_more(&self) {
+        let session = &self.connection.session;
+        let reference = session.borrow().reference();
+        let deferred = || session.borrow_mut().take_deferred();
+        while let Some(id) = deferred() {
             self.core
                 .run(|router| self.core.redeliver(reference, id, router));
+        }
+        let credit = || session.borrow_mut().take_credit();
+        while let Some((shard, count)) = credit() {
+            self.core.run(|router| {
+                self.core
+                    .notifications_taken(reference, shard, count, router);
+            });
         }
     }
 }

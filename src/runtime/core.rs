@@ -1,29 +1,32 @@
 //! One executor's world: its shard, its sessions, and the way between them.
 
 use super::mesh::Mesh;
+use super::registration::Registrations;
 use crate::config::values::QueuePlacement;
 use crate::crypto::hash;
+use crate::protocol::batch::MAX_BATCH_ITEMS;
 use crate::protocol::command::QueueRequest;
 use crate::protocol::{Command, Response};
 use crate::relay::{
-    Answer, Effect, Partitioner, PeerMessage, Request, SessionContext, SessionRef, Shard, Ticket,
-    Timestamp,
+    Answer, Counters, Effect, MessageSweep, NotificationSweep, Partitioner, PeerMessage, Request,
+    ServiceRegistration, SessionContext, SessionRef, Shard, Ticket, Timestamp, service_home,
 };
-use crate::session::{Router, Session};
+use crate::session::{BatchKind, FlushDue, Router, Session};
 use crate::store::{Id, MemoryStore};
 use rand::Rng;
 use rand_chacha::ChaCha20Rng;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Time spent on messages of other executors before connections get a turn: what one costs
-/// depends on what it asks for.
-const RECEIVE_TIME: Duration = Duration::from_millis(1);
+/// Time spent on messages of other executors, or on events that were due, before connections get
+/// a turn: what one costs depends on what it asks for.
+const TURN: Duration = Duration::from_millis(1);
 
 /// What executors tell each other.
 #[derive(Debug)]
@@ -32,8 +35,28 @@ pub enum CoreMessage {
     Commands(Box<RemoteCommands>),
     /// The answer to a command of a session of the receiver.
     Reply(SessionRef, Ticket, Box<Answer>),
+    /// A command of a session of the receiver has taken effect; its answer follows.
+    Executed(SessionRef, Ticket),
     /// An unsolicited message to a session of the receiver.
     Push(SessionRef, Id, Box<Response<'static>>),
+    /// Notifications for a session of the receiver.
+    Notify(SessionRef, Vec<(Id, Response<'static>)>),
+    /// A session of the sender has room for as many notifications again.
+    NotificationsTaken(SessionRef, u32),
+    /// Make a session of the sender the subscriber of its service.
+    JoinService(SessionRef, Id),
+    /// The answer to it.
+    ServiceJoined(SessionRef),
+    /// A service's session of the sender ended.
+    ServiceClosed(SessionRef, Id),
+    /// Who is the service in a handshake of the sender.
+    RegisterService(Box<ServiceRegistration>),
+    /// The answer to the sender's request of this number.
+    ServiceRegistered(u64, Option<Id>),
+    /// Does a silent session of the sender have subscriptions?
+    AskSubscribed(SessionRef),
+    /// The answer to it.
+    Subscribed(SessionRef, bool),
     /// Between shards.
     Peer(PeerMessage),
     /// A session of the sender ended.
@@ -94,6 +117,8 @@ pub struct Connection {
     aborted: Cell<bool>,
     /// Whether it waits for the mesh to clear.
     awaits_mesh: Cell<bool>,
+    /// When a block was last received or sent.
+    last_active: Cell<Instant>,
 }
 
 impl Connection {
@@ -114,6 +139,16 @@ impl Connection {
         }
     }
 
+    /// Notes that a block was received or sent.
+    pub fn note_activity(&self) {
+        self.last_active.set(Instant::now());
+    }
+
+    /// How long no block has been received or sent.
+    pub fn idle_for(&self) -> Duration {
+        self.last_active.get().elapsed()
+    }
+
     /// Whether the connection is to be dropped without further ado.
     pub fn is_aborted(&self) -> bool {
         self.aborted.get()
@@ -132,6 +167,14 @@ struct Sessions {
     generation: u32,
 }
 
+/// A silent session whose shards are asked whether it is subscribed to anything.
+#[derive(Debug)]
+struct IdleCheck {
+    /// Shards that have not answered.
+    awaited: usize,
+    ttl: Duration,
+}
+
 /// One executor's shard and sessions.
 #[derive(Debug)]
 pub struct Core {
@@ -147,12 +190,21 @@ pub struct Core {
     handshakes: Cell<usize>,
     /// Sessions to wake once the mesh is no longer congested.
     congested: RefCell<Vec<SessionRef>>,
+    /// Time between deliveries of ended subscriptions.
+    event_interval: Duration,
+    /// Sessions with ended subscriptions that their clients do not know of.
+    with_events: RefCell<BTreeSet<SessionRef>>,
+    counters: RefCell<Counters>,
+    registrations: Registrations,
+    /// Silent sessions that may have to be closed.
+    idle: RefCell<HashMap<SessionRef, IdleCheck>>,
     /// The executor's main task, which looks at the shutdown flag.
     main: RefCell<Option<Waker>>,
 }
 
 impl Core {
-    /// The core of executor `index`.
+    /// The core of executor `index`; ended subscriptions are told every `event_interval`, at once
+    /// when it is zero.
     pub fn new(
         index: u16,
         partitioner: Partitioner,
@@ -160,6 +212,7 @@ impl Core {
         shard: Shard<MemoryStore>,
         mesh: Mesh<CoreMessage>,
         rng: ChaCha20Rng,
+        event_interval: Duration,
     ) -> Self {
         Self {
             index,
@@ -172,6 +225,11 @@ impl Core {
             stopping: Cell::new(false),
             handshakes: Cell::new(0),
             congested: RefCell::default(),
+            event_interval,
+            with_events: RefCell::default(),
+            counters: RefCell::default(),
+            registrations: Registrations::default(),
+            idle: RefCell::default(),
             main: RefCell::default(),
         }
     }
@@ -179,6 +237,21 @@ impl Core {
     /// The queues to other executors.
     pub fn mesh(&self) -> &Mesh<CoreMessage> {
         &self.mesh
+    }
+
+    /// Number of this executor.
+    pub fn index(&self) -> u16 {
+        self.index
+    }
+
+    /// The shard; borrowed only within a poll.
+    pub fn shard(&self) -> &RefCell<Shard<MemoryStore>> {
+        &self.shard
+    }
+
+    /// Handshakes that wait for the registry of services.
+    pub fn registrations(&self) -> &Registrations {
+        &self.registrations
     }
 
     /// Random numbers of this executor.
@@ -240,15 +313,29 @@ impl Core {
             stalled_at: Cell::new(None),
             aborted: Cell::new(false),
             awaits_mesh: Cell::new(false),
+            last_active: Cell::new(Instant::now()),
         });
         entry.insert((generation, Rc::clone(&connection)));
         connection
+    }
+
+    /// What this executor's shard and sessions have counted.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "statistics are not reported yet")
+    )]
+    pub fn counters(&self) -> Counters {
+        let mut counters = *self.shard.borrow().counters();
+        counters += &self.counters.borrow();
+        counters
     }
 
     /// Removes a session and tells the shards that know it.
     pub fn close_session(&self, connection: &Connection) {
         let session = connection.session.borrow();
         let reference = session.reference();
+        self.with_events.borrow_mut().remove(&reference);
+        self.idle.borrow_mut().remove(&reference);
         self.sessions
             .borrow_mut()
             .table
@@ -259,6 +346,15 @@ impl Core {
             } else {
                 self.mesh
                     .send(*shard, CoreMessage::SessionClosed(reference));
+            }
+        }
+        if let Some(service_id) = session.service_id() {
+            let shard = self.partitioner.shard_of(&service_id);
+            if shard == self.index {
+                self.run(|router| router.leave_service(reference, &service_id));
+            } else {
+                self.mesh
+                    .send(shard, CoreMessage::ServiceClosed(reference, service_id));
             }
         }
         self.mesh.announce();
@@ -299,6 +395,131 @@ impl Core {
         }
     }
 
+    /// Tells the shard `from` that a session has sent as many of its notifications.
+    pub fn notifications_taken(
+        &self,
+        session: SessionRef,
+        from: u16,
+        count: u32,
+        router: &mut CoreRouter<'_>,
+    ) {
+        if from == self.index {
+            self.shard
+                .borrow_mut()
+                .notifications_taken(session, count, &mut router.effects);
+        } else {
+            self.mesh
+                .send(from, CoreMessage::NotificationsTaken(session, count));
+        }
+    }
+
+    /// Delivers notifications of some queues; says whether there are more.
+    pub fn deliver_notifications(&self, queues: usize) -> bool {
+        self.run(|router| {
+            self.shard
+                .borrow_mut()
+                .deliver_notifications(queues, &mut router.effects)
+        })
+    }
+
+    /// Drops old messages of some queues; says whether there are more.
+    pub fn expire_messages(&self, sweep: &mut MessageSweep, queues: usize) -> bool {
+        self.shard
+            .borrow_mut()
+            .expire_messages(now(), sweep, queues)
+    }
+
+    /// Drops old notifications of some queues; says whether there are more.
+    pub fn expire_notifications(&self, sweep: &mut NotificationSweep, queues: usize) -> bool {
+        self.shard
+            .borrow_mut()
+            .expire_notifications(now(), sweep, queues)
+    }
+
+    /// Closes connections that were silent for `ttl`, unless they are subscribed to something:
+    /// the shards they have used are asked.
+    pub fn close_idle(&self, ttl: Duration) {
+        let mut answers = Vec::new();
+        for (_, (_, connection)) in &self.sessions.borrow().table {
+            let session = connection.session.borrow();
+            if connection.idle_for() <= ttl || session.holds_service_subscription() {
+                continue;
+            }
+            let reference = session.reference();
+            let shards = session.touched_shards();
+            let awaited = shards.len().max(1);
+            self.idle
+                .borrow_mut()
+                .insert(reference, IdleCheck { awaited, ttl });
+            if shards.is_empty() {
+                answers.push((reference, false));
+            }
+            for shard in shards {
+                if *shard == self.index {
+                    answers.push((reference, self.shard.borrow().has_subscriptions(reference)));
+                } else {
+                    self.mesh
+                        .send(*shard, CoreMessage::AskSubscribed(reference));
+                }
+            }
+        }
+        for (session, subscribed) in answers {
+            self.note_subscribed(session, subscribed);
+        }
+        self.mesh.announce();
+    }
+
+    /// A shard has said whether a silent session is subscribed to anything of it.
+    fn note_subscribed(&self, session: SessionRef, subscribed: bool) {
+        let mut idle = self.idle.borrow_mut();
+        let Some(check) = idle.get_mut(&session) else {
+            return;
+        };
+        check.awaited -= 1;
+        if !subscribed && check.awaited > 0 {
+            return;
+        }
+        let ttl = check.ttl;
+        idle.remove(&session);
+        // It may have spoken meanwhile.
+        if let Some(connection) = self.connection(session)
+            && !subscribed
+            && connection.idle_for() > ttl
+        {
+            connection.aborted.set(true);
+            connection.wake();
+        }
+    }
+
+    /// The sessions whose clients are to be told of ended subscriptions now.
+    pub fn take_sessions_with_events(&self) -> BTreeSet<SessionRef> {
+        self.with_events.take()
+    }
+
+    /// Tells the clients of `due` of ended subscriptions; what is left of `due` waits for another
+    /// turn.
+    pub fn flush_events(&self, due: &mut BTreeSet<SessionRef>) {
+        let start = Instant::now();
+        while start.elapsed() < TURN
+            && let Some(session) = due.pop_first()
+        {
+            if let Some(connection) = self.connection(session) {
+                self.flush_events_of(&connection);
+            }
+        }
+    }
+
+    fn flush_events_of(&self, connection: &Connection) {
+        let count = connection.session.borrow_mut().flush_events() as u64;
+        if count > 0 {
+            let mut counters = self.counters.borrow_mut();
+            counters.sub_ended += count;
+            // As the reference counts them (spec: server §4).
+            counters.sub_ended_batches += count / MAX_BATCH_ITEMS as u64 + 1;
+            connection.wake();
+        }
+    }
+
     /// Handles what other executors sent; says whether there may be more.
     pub fn receive(&self) -> bool {
         let start = Instant::now();
@@ -306,7 +527,7 @@ impl Core {
             let more = self.mesh.receive(|from, message| {
                 router.take(from, message);
                 router.carry_out();
-                start.elapsed() < RECEIVE_TIME
+                start.elapsed() < TURN
             });
             if self.mesh.flush() {
                 self.resume_congested();
@@ -375,12 +596,42 @@ impl CoreRouter<'_> {
                     answer: *answer,
                 });
             }
+            CoreMessage::Executed(session, ticket) => self.executed(session, ticket),
             CoreMessage::Push(session, entity, event) => {
                 self.effects.push(Effect::Push {
                     session,
                     entity,
                     event: *event,
                 });
+            }
+            CoreMessage::Notify(session, notifications) => {
+                self.notify(from, session, notifications);
+            }
+            CoreMessage::NotificationsTaken(session, count) => {
+                core.shard
+                    .borrow_mut()
+                    .notifications_taken(session, count, &mut self.effects);
+            }
+            CoreMessage::JoinService(session, service_id) => {
+                core.shard
+                    .borrow_mut()
+                    .join_service(session, &service_id, &mut self.effects);
+            }
+            CoreMessage::ServiceJoined(session) => self.service_joined(session),
+            CoreMessage::ServiceClosed(session, service_id) => {
+                self.leave_service(session, &service_id);
+            }
+            CoreMessage::RegisterService(registration) => self.register_service_here(*registration),
+            CoreMessage::ServiceRegistered(token, service_id) => {
+                core.registrations.complete(token, service_id);
+            }
+            CoreMessage::AskSubscribed(session) => {
+                let subscribed = core.shard.borrow().has_subscriptions(session);
+                core.mesh
+                    .send(from, CoreMessage::Subscribed(session, subscribed));
+            }
+            CoreMessage::Subscribed(session, subscribed) => {
+                core.note_subscribed(session, subscribed);
             }
             CoreMessage::Peer(message) => {
                 core.shard
@@ -422,15 +673,16 @@ impl CoreRouter<'_> {
                     Effect::Notify {
                         session,
                         notifications,
-                    } => {
-                        for (entity, event) in notifications {
-                            self.push(session, entity, event);
-                        }
-                    }
-                    Effect::Executed { .. }
-                    | Effect::OperatorAnswered { .. }
-                    | Effect::ServiceJoined { .. }
-                    | Effect::ServiceRegistered { .. } => {}
+                    } => self.notify(self.core.index, session, notifications),
+                    Effect::Executed { session, ticket } => self.executed(session, ticket),
+                    // Nobody gives orders yet.
+                    Effect::OperatorAnswered { .. } => {}
+                    Effect::ServiceJoined { session } => self.service_joined(session),
+                    Effect::ServiceRegistered {
+                        core,
+                        token,
+                        service_id,
+                    } => self.service_registered(core, token, service_id),
                     Effect::NothingToRedeliver { session } => self.nothing_to_redeliver(session),
                     Effect::Peer { shard, message } => {
                         self.core.mesh.send(shard, CoreMessage::Peer(message));
@@ -455,9 +707,81 @@ impl CoreRouter<'_> {
             let message = CoreMessage::Push(session, entity, Box::new(event));
             self.core.mesh.send(session.core, message);
         } else if let Some(connection) = self.core.connection(session) {
-            connection.session.borrow_mut().push(entity, event);
+            let due = connection.session.borrow_mut().push(entity, event);
+            match due {
+                FlushDue::Unchanged => connection.wake(),
+                FlushDue::Later if !self.core.event_interval.is_zero() => {
+                    self.core.with_events.borrow_mut().insert(session);
+                }
+                FlushDue::Later | FlushDue::Now => self.core.flush_events_of(&connection),
+            }
+        }
+    }
+
+    fn executed(&mut self, session: SessionRef, ticket: Ticket) {
+        if session.core != self.core.index {
+            let message = CoreMessage::Executed(session, ticket);
+            self.core.mesh.send(session.core, message);
+        } else if let Some(connection) = self.core.connection(session) {
+            connection.session.borrow_mut().executed(ticket, self);
+        }
+    }
+
+    fn notify(&mut self, from: u16, session: SessionRef, events: Vec<(Id, Response<'static>)>) {
+        if session.core != self.core.index {
+            let message = CoreMessage::Notify(session, events);
+            self.core.mesh.send(session.core, message);
+        } else if let Some(connection) = self.core.connection(session) {
+            connection.session.borrow_mut().notify(from, events);
             connection.wake();
         }
+    }
+
+    fn service_joined(&mut self, session: SessionRef) {
+        if session.core != self.core.index {
+            let message = CoreMessage::ServiceJoined(session);
+            self.core.mesh.send(session.core, message);
+        } else if let Some(connection) = self.core.connection(session) {
+            connection.session.borrow_mut().service_joined();
+            connection.wake();
+        }
+    }
+
+    /// Asks the shard of a certificate who the service is.
+    pub fn register_service(&mut self, registration: ServiceRegistration) {
+        let shard = self
+            .core
+            .partitioner
+            .shard_of(&service_home(&registration.fingerprint));
+        if shard == self.core.index {
+            self.register_service_here(registration);
+        } else {
+            let message = CoreMessage::RegisterService(Box::new(registration));
+            self.core.mesh.send(shard, message);
+        }
+    }
+
+    fn register_service_here(&mut self, registration: ServiceRegistration) {
+        self.core
+            .shard
+            .borrow_mut()
+            .register_service(self.now, registration, &mut self.effects);
+    }
+
+    fn service_registered(&self, core: u16, token: u64, service_id: Option<Id>) {
+        if core == self.core.index {
+            self.core.registrations.complete(token, service_id);
+        } else {
+            let message = CoreMessage::ServiceRegistered(token, service_id);
+            self.core.mesh.send(core, message);
+        }
+    }
+
+    fn leave_service(&mut self, session: SessionRef, service_id: &Id) {
+        self.core
+            .shard
+            .borrow_mut()
+            .leave_service(session, service_id, &mut self.effects);
     }
 
     fn nothing_to_redeliver(&mut self, session: SessionRef) {
@@ -525,6 +849,32 @@ impl Router for CoreRouter<'_> {
                 .mesh
                 .send(shard, CoreMessage::Commands(Box::new(commands)));
         }
+    }
+
+    fn join_service(&mut self, session: SessionRef, context: &Arc<SessionContext>) -> Option<u16> {
+        let service_id = context.service()?.id;
+        let shard = self.core.partitioner.shard_of(&service_id);
+        if shard == self.core.index {
+            self.core
+                .shard
+                .borrow_mut()
+                .join_service(session, &service_id, &mut self.effects);
+        } else {
+            self.core
+                .mesh
+                .send(shard, CoreMessage::JoinService(session, service_id));
+        }
+        Some(shard)
+    }
+
+    fn count_batch(&mut self, kind: BatchKind) {
+        let mut counters = self.core.counters.borrow_mut();
+        *match kind {
+            BatchKind::Sub => &mut counters.sub_all_batches,
+            BatchKind::Del => &mut counters.deleted_all_batches,
+            BatchKind::NDel => &mut counters.ntf_deleted_batches,
+            BatchKind::NSub => &mut counters.ntf_sub_batches,
+        } += 1;
     }
 }
 

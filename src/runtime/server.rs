@@ -1,11 +1,12 @@
 //! Starting and stopping the executors.
 
-use super::connection::{Acceptor, STALL_LIMIT};
+use super::connection::Acceptor;
 use super::core::{Core, CoreMessage};
 use super::mesh::{self, Mesh, MeshAlarm};
 use super::partition_key;
 use super::placement;
 use super::shutdown::{DRAIN_TIME, Shutdown};
+use super::timers::{self, SweepReport};
 use crate::config::settings::Settings;
 use crate::protocol::{Version, VersionRange};
 use crate::relay::{PARTITIONS, Partitioner, Shard, ShardConfig};
@@ -35,8 +36,6 @@ use thiserror::Error;
 
 /// Registered buffers of an executor: only sockets use it, which need none.
 const IO_MEMORY: usize = 64 << 10;
-/// How often stalled connections are looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 /// How often a draining executor looks whether the others have drained.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 
@@ -124,6 +123,7 @@ struct Shared {
 /// What an executor reports to the main thread.
 enum Report {
     Listening,
+    Swept(SweepReport),
     Failed(RunError),
     Stopped,
 }
@@ -207,6 +207,7 @@ impl Relay {
         while starting > 0 {
             match self.reports.recv_timeout(HEARTBEAT) {
                 Ok(Report::Listening) => starting -= 1,
+                Ok(Report::Swept(_)) => {}
                 Ok(Report::Failed(error)) => return Err(error),
                 // A port may take a minute to become free.
                 Err(mpsc::RecvTimeoutError::Timeout) if signals.pending().next().is_some() => {
@@ -236,8 +237,15 @@ impl Relay {
             }
         });
         let mut running = self.shards;
+        let mut sweeps = Vec::with_capacity(self.shards);
         while running > 0 {
             match self.reports.recv_timeout(HEARTBEAT) {
+                Ok(Report::Swept(sweep)) => {
+                    sweeps.push(sweep);
+                    if sweeps.len() == self.shards {
+                        log_sweep(sweeps.drain(..));
+                    }
+                }
                 Ok(Report::Stopped) if self.shutdown.is_requested() => running -= 1,
                 Ok(Report::Failed(error)) => return Err(error),
                 Err(mpsc::RecvTimeoutError::Timeout) => self.alarm.wake_all(),
@@ -261,6 +269,21 @@ fn identity(credential: &Credential, settings: &Settings) -> Result<Identity, Ru
         key: Arc::clone(credential.signing_key()),
         versions: versions.unwrap_or(VersionRange::SERVER),
     })
+}
+
+/// What the executors' sweeps of messages found together.
+fn log_sweep(sweeps: impl Iterator<Item = SweepReport>) {
+    let all = sweeps.fold(SweepReport::default(), |sum, sweep| SweepReport {
+        stored: sum.stored + sweep.stored,
+        expired: sum.expired + sweep.expired,
+        queues: sum.queues + sweep.queues,
+    });
+    let SweepReport {
+        stored,
+        expired,
+        queues,
+    } = all;
+    tracing::info!("STORE: messages stored: {stored}, expired: {expired}, queues: {queues}");
 }
 
 fn whole_seconds(duration: Duration) -> i64 {
@@ -324,6 +347,7 @@ async fn run_executor(
         shard,
         mesh,
         ChaCha20Rng::from_os_rng(),
+        settings.relay.pending_end_interval,
     ));
     let acceptor = Rc::new(Acceptor {
         core: Rc::clone(&core),
@@ -347,7 +371,11 @@ async fn run_executor(
         .map(|listener| spawn_local(accept(Rc::clone(&acceptor), listener, Rc::clone(&failure))))
         .collect();
     let receiving = spawn_local(receive_from_mesh(Rc::clone(&core), shared.shutdown.clone()));
-    let sweeping = spawn_local(sweep(Rc::clone(&core)));
+    let swept = report.clone();
+    let timers = timers::spawn(&core, settings, move |sweep| {
+        // The main thread may have given up already.
+        let _ = swept.send(Report::Swept(sweep));
+    });
     // The main thread may have given up already.
     let _ = report.send(Report::Listening);
 
@@ -357,7 +385,9 @@ async fn run_executor(
     }
     drain(&core, &shared.shutdown).await;
     receiving.cancel().await;
-    sweeping.cancel().await;
+    for task in timers {
+        task.cancel().await;
+    }
     result
 }
 
@@ -422,13 +452,6 @@ async fn receive_from_mesh(core: Rc<Core>, shutdown: Shutdown) {
         Poll::Pending
     })
     .await;
-}
-
-async fn sweep(core: Rc<Core>) {
-    loop {
-        sleep(SWEEP_INTERVAL).await;
-        core.drop_stalled(STALL_LIMIT);
-    }
 }
 
 /// Answers what is in flight, here and for the others, then closes.

@@ -1,7 +1,9 @@
 //! The answers to one received block, complete only together.
 
+use super::events::is_end;
+use super::order::Order;
 use super::outbox::weight;
-use crate::protocol::{ID_LEN, Response};
+use crate::protocol::{Command, ErrorType, ID_LEN, Response};
 use crate::store::Id;
 use smallvec::SmallVec;
 
@@ -24,6 +26,24 @@ struct Slot {
     corr_id: EchoId,
     entity_id: EchoId,
     response: Option<Response<'static>>,
+    /// Whether the answer is a refusal before execution.
+    refused: bool,
+    /// What the client may be sent once the command has taken effect.
+    opens: Opens,
+    /// Whether the command took effect before it is answered.
+    in_effect: bool,
+    /// While the command may not have taken effect: its order and its shard.
+    counted: Option<(Order, u16)>,
+}
+
+/// What a command makes the server send without being asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opens {
+    Nothing,
+    /// Events of the command's entity.
+    Entity,
+    /// Events of an entity that only the answer names.
+    NewQueue,
 }
 
 /// An answer with its ids, ready to be packed.
@@ -35,6 +55,46 @@ pub struct Outgoing {
     pub entity_id: EchoId,
     /// What is sent.
     pub response: Response<'static>,
+    /// What it waits behind.
+    pub lane: Lane,
+}
+
+/// What may overtake what on the way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Leaves in order.
+    Response,
+    /// An unsolicited message: later responses may overtake it.
+    Message,
+}
+
+impl Opens {
+    fn of(command: &Command<'_>) -> Self {
+        match command {
+            Command::Sub | Command::NSub | Command::Subs(_) | Command::NSubs(_) => Self::Entity,
+            Command::New(new) if new.subscribe => Self::NewQueue,
+            _ => Self::Nothing,
+        }
+    }
+}
+
+impl Slot {
+    /// Whether events of `entity` make sense to the client only behind this answer.
+    fn confirms(&self, entity: &Id) -> bool {
+        match &self.response {
+            Some(Response::Sok(_) | Response::Soks(_)) => self.entity_id[..] == entity[..],
+            Some(Response::Ids(ids)) => ids.recipient_id[..] == entity[..],
+            Some(_) => false,
+            None => {
+                self.in_effect
+                    && match self.opens {
+                        Opens::Nothing => false,
+                        Opens::Entity => self.entity_id[..] == entity[..],
+                        Opens::NewQueue => true,
+                    }
+            }
+        }
+    }
 }
 
 impl PendingBatch {
@@ -48,26 +108,86 @@ impl PendingBatch {
         }
     }
 
-    /// Adds a command; `response` is known when it needs no shard.
-    pub fn push(&mut self, corr_id: &[u8], entity_id: &[u8], response: Option<Response<'static>>) {
+    fn push(&mut self, corr_id: &[u8], entity_id: &[u8], response: Option<Response<'static>>) {
         self.unanswered += usize::from(response.is_none());
         self.bytes += response.as_ref().map_or(0, weight);
         self.slots.push(Slot {
             corr_id: corr_id.into(),
             entity_id: entity_id.into(),
             response,
+            refused: false,
+            opens: Opens::Nothing,
+            in_effect: false,
+            counted: None,
         });
+    }
+
+    /// Adds a command that a shard answers.
+    pub fn push_command(&mut self, corr_id: &[u8], entity_id: &[u8], command: &Command<'_>) {
+        self.push(corr_id, entity_id, None);
+        if let Some(slot) = self.slots.last_mut() {
+            slot.opens = Opens::of(command);
+        }
+    }
+
+    /// Adds a command with its answer.
+    pub fn push_answered(&mut self, corr_id: &[u8], entity_id: &[u8], response: Response<'static>) {
+        self.push(corr_id, entity_id, Some(response));
+    }
+
+    /// Adds what is refused without a look at its entity.
+    pub fn push_refused(&mut self, corr_id: &[u8], entity_id: &[u8], error: ErrorType) {
+        self.push(corr_id, entity_id, Some(Response::Err(error)));
+        if let Some(slot) = self.slots.last_mut() {
+            slot.refused = true;
+        }
+    }
+
+    fn waiting(&mut self, index: u8) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(usize::from(index))?;
+        slot.response.is_none().then_some(slot)
     }
 
     /// Puts an answer in its place; a second answer to a command is dropped.
     pub fn answer(&mut self, index: u8, response: Response<'static>) {
-        if let Some(slot) = self.slots.get_mut(usize::from(index))
-            && slot.response.is_none()
-        {
-            self.bytes += weight(&response);
+        if let Some(slot) = self.waiting(index) {
+            let bytes = weight(&response);
             slot.response = Some(response);
+            self.bytes += bytes;
             self.unanswered -= 1;
         }
+    }
+
+    /// Puts a refusal before execution in its place.
+    pub fn refuse(&mut self, index: u8, error: ErrorType) {
+        if let Some(slot) = self.waiting(index) {
+            slot.refused = true;
+            self.answer(index, Response::Err(error));
+        }
+    }
+
+    /// Notes that command `index` is under way to `shard`.
+    pub fn dispatched(&mut self, index: u8, order: Order, shard: u16) {
+        if order != Order::Read
+            && let Some(slot) = self.waiting(index)
+        {
+            slot.counted = Some((order, shard));
+        }
+    }
+
+    /// Command `index` has been executed: what was noted of it, once.
+    pub fn executed(&mut self, index: u8) -> Option<(Order, u16)> {
+        self.slots.get_mut(usize::from(index))?.counted.take()
+    }
+
+    /// Command `index` has taken effect, now or earlier. Returns its entity when it has just
+    /// become something the client receives events of.
+    pub fn takes_effect(&mut self, index: u8) -> Option<Id> {
+        let slot = self.waiting(index)?;
+        if std::mem::replace(&mut slot.in_effect, true) || slot.opens != Opens::Entity {
+            return None;
+        }
+        Id::try_from(&slot.entity_id[..]).ok()
     }
 
     /// The entity of command `index`, when it is one of this server's ids.
@@ -90,12 +210,7 @@ impl PendingBatch {
         entity: &Id,
         event: Response<'static>,
     ) -> Option<Response<'static>> {
-        let confirms = |slot: &Slot| match &slot.response {
-            Some(Response::Sok(_)) => slot.entity_id[..] == entity[..],
-            Some(Response::Ids(ids)) => ids.recipient_id[..] == entity[..],
-            _ => false,
-        };
-        match self.slots.iter().rposition(confirms) {
+        match self.slots.iter().rposition(|slot| slot.confirms(entity)) {
             Some(index) => {
                 self.bytes += weight(&event);
                 self.messages.push((index, *entity, event));
@@ -103,6 +218,18 @@ impl PendingBatch {
             }
             None => Some(event),
         }
+    }
+
+    /// Drops what says that the subscription to `entity` ended, and has not left.
+    pub fn forget_end(&mut self, entity: &Id) {
+        let bytes = &mut self.bytes;
+        self.messages.retain(|(_, of, event)| {
+            let stale = of == entity && is_end(event);
+            if stale {
+                *bytes -= weight(event);
+            }
+            !stale
+        });
     }
 
     /// Whether every command is answered.
@@ -120,10 +247,13 @@ impl PendingBatch {
         self.bytes
     }
 
-    /// The answers in order, then the messages in the order of the commands: shards answer in any
-    /// order.
+    /// Refusals before execution, then the other answers, then the messages; each in the order of
+    /// the commands, whatever the order in which shards answered (spec: server §2.5).
     pub fn into_outgoing(mut self) -> impl Iterator<Item = Outgoing> {
-        // Stable, so that what happens to one queue stays in its order.
+        // Both sorts are stable, so that what happens to one queue stays in its order.
+        if self.slots.iter().any(|slot| slot.refused) {
+            self.slots.sort_by_key(|slot| !slot.refused);
+        }
         self.messages.sort_by_key(|(index, ..)| *index);
         let answers = self.slots.into_iter().filter_map(|slot| {
             let response = slot.response?;
@@ -131,6 +261,7 @@ impl PendingBatch {
                 corr_id: slot.corr_id,
                 entity_id: slot.entity_id,
                 response,
+                lane: Lane::Response,
             })
         });
         let messages = self
@@ -144,10 +275,15 @@ impl PendingBatch {
 impl Outgoing {
     /// What nobody asked for: an empty correlation id.
     pub fn push(entity: &Id, response: Response<'static>) -> Self {
+        let lane = match response {
+            Response::Msg { .. } => Lane::Message,
+            _ => Lane::Response,
+        };
         Self {
             corr_id: EchoId::new(),
             entity_id: (&entity[..]).into(),
             response,
+            lane,
         }
     }
 }

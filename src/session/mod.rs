@@ -5,18 +5,26 @@
 //! blocks as they fit. Nothing here does I/O.
 
 mod batch;
+mod batch_kind;
+mod events;
 mod handshake;
+mod order;
 mod outbox;
+mod router;
+mod service;
 mod state;
 
 #[cfg(test)]
 mod tests;
 
+pub use batch_kind::BatchKind;
+pub use events::{FlushDue, MAX_PENDING_EVENTS};
 pub use handshake::{
     ClaimedSession, Established, HandshakeOutcome, Identity, RefusedHandshake, ServerHandshake,
     ServiceClaim, put_plain_block,
 };
-pub use state::{Router, Session};
+pub use router::Router;
+pub use state::Session;
 
 /// Blocks of commands a connection may have in flight; beyond, its socket is not read.
 pub const MAX_BATCHES_IN_FLIGHT: usize = 16;

@@ -1,16 +1,36 @@
 //! What waits to be sent, packed into blocks.
 
-use super::batch::Outgoing;
+use super::batch::{Lane, Outgoing};
 use crate::protocol::batch::BatchBuilder;
 use crate::protocol::transmission::{put_sent, put_transmission_head};
 use crate::protocol::{Response, Version};
 use std::collections::VecDeque;
 
-/// Transmissions in the order in which they leave.
+/// Responses that wait behind a block with a message without getting the next block for
+/// themselves: about as many as fit beside a message.
+const RESPONSES_BESIDE_MESSAGE: usize = 3;
+
+/// Transmissions on their way out, in two lanes.
+///
+/// Responses leave in order. Messages leave in order too, behind the responses that were there
+/// before them; later responses may overtake them: a message fills a block, and a client that has
+/// asked for much waits for the answers, not for the messages.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    queue: VecDeque<Outgoing>,
+    responses: VecDeque<Outgoing>,
+    messages: VecDeque<Message>,
+    /// Responses that have left.
+    left: u64,
+    /// Whether the last block had a message.
+    after_message: bool,
     bytes: usize,
+}
+
+#[derive(Debug)]
+struct Message {
+    outgoing: Outgoing,
+    /// Responses that leave before it, of all there ever were.
+    behind: u64,
 }
 
 /// What an item weighs apart from long contents.
@@ -20,7 +40,7 @@ const ITEM_BYTES: usize = 128;
 pub(super) fn weight(response: &Response<'_>) -> usize {
     ITEM_BYTES
         + match response {
-            Response::Msg { boxed, .. } => boxed.len(),
+            Response::Msg { boxed, .. } | Response::NMsg { boxed, .. } => boxed.len(),
             Response::Lnk(link) => link.fixed.len() + link.user.len(),
             Response::Pres(bytes) | Response::Rres(bytes) | Response::Info(bytes) => bytes.len(),
             _ => 0,
@@ -28,10 +48,16 @@ pub(super) fn weight(response: &Response<'_>) -> usize {
 }
 
 impl Outbox {
-    /// Adds one at the end.
+    /// Adds one at the end of its lane.
     pub fn push(&mut self, outgoing: Outgoing) {
         self.bytes += weight(&outgoing.response);
-        self.queue.push_back(outgoing);
+        match outgoing.lane {
+            Lane::Response => self.responses.push_back(outgoing),
+            Lane::Message => {
+                let behind = self.left + self.responses.len() as u64;
+                self.messages.push_back(Message { outgoing, behind });
+            }
+        }
     }
 
     /// Bytes waiting, approximately.
@@ -41,40 +67,65 @@ impl Outbox {
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.responses.is_empty() && self.messages.is_empty()
     }
 
     /// Appends the content of one block, as many transmissions as fit, to `out`. Says whether
     /// there was anything to send.
+    ///
+    /// What waits is taken in order up to the first message; then the block is filled with
+    /// responses. After a block with a message, many responses get one without.
     pub fn pack(&mut self, version: Version, session_id: &[u8], out: &mut Vec<u8>) -> bool {
         let mut batch = BatchBuilder::new(out);
-        while let Some(next) = self.queue.front() {
+        let crowded = self.responses.len() > RESPONSES_BESIDE_MESSAGE;
+        let mut may_take_message = !(self.after_message && crowded);
+        self.after_message = false;
+        loop {
+            let message = self
+                .messages
+                .front()
+                .filter(|message| may_take_message && message.behind <= self.left);
+            let is_message = message.is_some();
+            let next = message.map(|message| &message.outgoing);
+            let Some(next) = next.or_else(|| self.responses.front()) else {
+                // Responses that fit no block must not hide a message.
+                if batch.is_empty() && !may_take_message && !self.messages.is_empty() {
+                    may_take_message = true;
+                    continue;
+                }
+                break;
+            };
             let fits = batch.push(|out| {
                 put_transmission_head(out);
-                put_sent(
-                    out,
-                    version,
-                    session_id,
-                    &next.corr_id,
-                    &next.entity_id,
-                    |out| {
-                        next.response.encode(version, out);
-                    },
-                );
+                let (corr_id, entity_id) = (&next.corr_id, &next.entity_id);
+                put_sent(out, version, session_id, corr_id, entity_id, |out| {
+                    next.response.encode(version, out);
+                });
             });
             if !fits && !batch.is_empty() {
+                if is_message {
+                    may_take_message = false;
+                    continue;
+                }
                 break;
             }
             if !fits {
                 tracing::warn!("dropped a response that is larger than a block");
             }
             self.bytes -= weight(&next.response);
-            self.queue.pop_front();
+            if is_message {
+                self.messages.pop_front();
+                self.after_message |= fits;
+                may_take_message &= !fits;
+            } else {
+                self.responses.pop_front();
+                self.left += 1;
+            }
         }
         let packed = !batch.is_empty();
-        if self.queue.is_empty() {
+        if self.is_empty() {
             // Idle connections hold no memory for what they once sent.
-            self.queue = VecDeque::new();
+            *self = Self::default();
         }
         packed
     }

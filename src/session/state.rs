@@ -1,35 +1,27 @@
 //! One connection after its handshake.
 
-use super::batch::{Outgoing, PendingBatch};
+use super::batch::PendingBatch;
+use super::batch_kind::Tally;
+use super::events::PendingEvents;
+use super::order::{Gate, Order};
 use super::outbox::Outbox;
-use super::{
-    MAX_BATCHES_IN_FLIGHT, MAX_COMMANDS_IN_FLIGHT, MAX_REDELIVERIES, OUTBOX_HIGH_WATER,
-    OUTBOX_LOW_WATER, OUTBOX_PUSH_LIMIT,
-};
+use super::router::Router;
+use super::service::ServiceSubscription;
+use super::{MAX_BATCHES_IN_FLIGHT, MAX_COMMANDS_IN_FLIGHT, OUTBOX_HIGH_WATER, OUTBOX_PUSH_LIMIT};
 use crate::crypto::chain::{BlockChain, ChainError};
 use crate::crypto::pad;
 use crate::protocol::batch::decode_batch;
 use crate::protocol::{BLOCK_SIZE, BLOCK_TAG_SIZE, Command, ErrorType, Response};
-use crate::relay::{Answer, Request, SessionContext, SessionRef, Ticket};
+use crate::relay::{Answer, SessionContext, SessionRef, Ticket};
 use crate::store::Id;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Where commands go.
-pub trait Router {
-    /// The shard that executes a command.
-    fn shard_for(&mut self, request: &Request<'_>) -> u16;
+mod dispatch;
+mod pushes;
 
-    /// Hands commands of one session to a shard, in order.
-    fn dispatch(
-        &mut self,
-        shard: u16,
-        session: SessionRef,
-        context: &Arc<SessionContext>,
-        requests: &[Request<'_>],
-    );
-}
+use dispatch::{Held, Routed, parse};
 
 /// A connection's state: what is in flight, what waits to be sent, and the keys of its blocks.
 #[derive(Debug)]
@@ -40,11 +32,21 @@ pub struct Session {
     in_flight: VecDeque<PendingBatch>,
     /// Number of the oldest batch in flight.
     first_batch: u32,
+    /// What was dispatched and may not have taken effect.
+    gate: Gate,
+    /// Commands in flight that must not be dispatched yet, in order. Whatever comes behind waits
+    /// here too.
+    held: VecDeque<Held>,
     outbox: Outbox,
+    /// Ended subscriptions the client does not know of yet.
+    events: PendingEvents,
+    service: ServiceSubscription,
     /// Queues whose message was not taken for want of room, oldest first.
     deferred: VecDeque<Id>,
     /// Messages asked for again and not here yet, at most [`MAX_REDELIVERIES`].
     awaited: usize,
+    /// Notifications taken and not yet reported, by shard.
+    credits: SmallVec<[(u16, u32); 2]>,
     /// Shards that may hold something of this session.
     touched: SmallVec<[u16; 4]>,
 }
@@ -71,9 +73,14 @@ impl Session {
             chains: chains.map(|(receive, send)| Box::new(Chains { receive, send })),
             in_flight: VecDeque::new(),
             first_batch: 0,
+            gate: Gate::default(),
+            held: VecDeque::new(),
             outbox: Outbox::default(),
+            events: PendingEvents::default(),
+            service: ServiceSubscription::default(),
             deferred: VecDeque::new(),
             awaited: 0,
+            credits: SmallVec::new(),
             touched: SmallVec::new(),
         }
     }
@@ -81,6 +88,11 @@ impl Session {
     /// How shards know this session.
     pub fn reference(&self) -> SessionRef {
         self.reference
+    }
+
+    /// The service whose connection this is.
+    pub fn service_id(&self) -> Option<Id> {
+        self.context.service().map(|service| service.id)
     }
 
     /// Handles a received block: dispatches its commands, answers what needs no shard. Returns how
@@ -101,7 +113,7 @@ impl Session {
         let batch = content.and_then(|content| decode_batch(content).ok());
         let Some(batch) = batch else {
             let mut refused = PendingBatch::with_capacity(1);
-            refused.push(&[], &[], Some(Response::Err(ErrorType::Block)));
+            refused.push_refused(&[], &[], ErrorType::Block);
             self.in_flight.push_back(refused);
             self.complete();
             return Ok(1);
@@ -110,38 +122,49 @@ impl Session {
             .first_batch
             .wrapping_add(u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX));
         let commands = batch.len();
+        let context = Arc::clone(&self.context);
         let mut pending = PendingBatch::with_capacity(commands);
-        let mut routed: SmallVec<[(u16, Vec<Request<'_>>); 1]> = SmallVec::new();
+        let mut routed = Routed::default();
+        let mut tally = Tally::default();
         for (index, bytes) in (0..=u8::MAX).zip(batch) {
             let ticket = Ticket {
                 batch: number,
                 index,
             };
-            let (version, id) = (self.context.version(), self.context.session_id());
-            match Request::parse(bytes, ticket, version, id) {
+            let request = match parse(bytes, ticket, &context) {
+                Ok(request) => request,
                 Err(refusal) => {
-                    let response = Response::Err(refusal.error);
-                    pending.push(refusal.corr_id, refusal.entity_id, Some(response));
+                    pending.push_refused(refusal.corr_id, refusal.entity_id, refusal.error);
+                    continue;
                 }
-                Ok(request) => {
-                    let t = &request.transmission;
-                    let local = matches!(request.command, Command::Ping);
-                    pending.push(t.corr_id, t.entity_id, local.then_some(Response::Pong));
-                    if !local {
-                        let shard = router.shard_for(&request);
-                        match routed.iter_mut().find(|(s, _)| *s == shard) {
-                            Some((_, requests)) => requests.push(request),
-                            None => routed.push((shard, vec![request])),
-                        }
-                    }
-                }
+            };
+            tally.add(&request.command);
+            let (corr_id, entity_id) =
+                (request.transmission.corr_id, request.transmission.entity_id);
+            if matches!(request.command, Command::Ping) {
+                pending.push_answered(corr_id, entity_id, Response::Pong);
+                continue;
+            }
+            pending.push_command(corr_id, entity_id, &request.command);
+            let (order, shard) = (Order::of(&request.command), router.shard_for(&request));
+            if self.held.is_empty() && self.gate.admits(order, shard) {
+                self.gate.dispatched(order, shard);
+                pending.dispatched(index, order, shard);
+                routed.push(shard, request);
+            } else {
+                self.held.push_back(Held {
+                    ticket,
+                    order,
+                    shard,
+                    bytes: bytes.into(),
+                });
             }
         }
         self.in_flight.push_back(pending);
-        for (shard, requests) in routed {
-            self.touch(shard);
-            router.dispatch(shard, self.reference, &self.context, &requests);
+        if let Some(kind) = tally.kind() {
+            router.count_batch(kind);
         }
+        self.dispatch(&routed, router);
         self.complete();
         Ok(commands)
     }
@@ -156,80 +179,101 @@ impl Session {
             self.redirect(ticket, shard, &transmission, router);
             return;
         }
+        self.opens_gate(ticket);
         let has_room = self.waiting_bytes() < OUTBOX_PUSH_LIMIT;
-        let offset = ticket.batch.wrapping_sub(self.first_batch) as usize;
-        let Some(batch) = self.in_flight.get_mut(offset) else {
-            return;
-        };
         match answer {
-            Answer::Response(response) | Answer::ServiceSubscription(response) => {
-                batch.answer(ticket.index, response);
+            Answer::Response(response) => self.respond(ticket, response),
+            Answer::Refused(error) => {
+                if let Some(batch) = self.batch(ticket) {
+                    batch.refuse(ticket.index, error);
+                }
             }
-            Answer::Refused(error) => batch.answer(ticket.index, Response::Err(error)),
+            Answer::ServiceSubscription(response) => {
+                self.takes_effect(ticket);
+                match self.service.confirm(ticket, response) {
+                    Err(response) => self.respond(ticket, response),
+                    Ok(false) => {}
+                    Ok(true) => match router.join_service(self.reference, &self.context) {
+                        Some(shard) => self.touch(shard),
+                        // Nothing to wait for.
+                        None => self.service_joined(),
+                    },
+                }
+            }
             Answer::Subscribed { response, message } => {
-                batch.answer(ticket.index, response);
-                if has_room {
-                    batch.follow(ticket.index, message);
-                } else {
-                    self.deferred.extend(batch.entity(ticket.index));
+                self.respond(ticket, response);
+                if let Some(batch) = self.batch(ticket) {
+                    if has_room {
+                        batch.follow(ticket.index, message);
+                    } else {
+                        let entity = batch.entity(ticket.index);
+                        self.deferred.extend(entity);
+                    }
                 }
             }
             Answer::Redirect { .. } => {}
         }
         self.complete();
+        self.dispatch_held(router);
     }
 
-    fn redirect(&mut self, ticket: Ticket, shard: u16, bytes: &[u8], router: &mut impl Router) {
-        let (version, id) = (self.context.version(), self.context.session_id());
-        // It parsed before; were it refused now, its batch would never be complete.
-        match Request::parse(bytes, ticket, version, id) {
-            Ok(request) => {
-                self.touch(shard);
-                router.dispatch(shard, self.reference, &self.context, &[request]);
-            }
-            Err(refusal) => {
-                let answer = Answer::Response(Response::Err(refusal.error));
-                self.answer(ticket, answer, router);
-            }
+    /// A command has taken effect although its answer is not here yet.
+    pub fn executed(&mut self, ticket: Ticket, router: &mut impl Router) {
+        self.takes_effect(ticket);
+        self.opens_gate(ticket);
+        self.dispatch_held(router);
+    }
+
+    /// The session has become the subscriber of its service.
+    pub fn service_joined(&mut self) {
+        if let Some(id) = self.context.service().map(|service| service.id) {
+            self.forget_end(&id);
+        }
+        for (ticket, response) in self.service.joined() {
+            self.respond(ticket, response);
+        }
+        self.complete();
+    }
+
+    /// Whether the session is the subscriber of its service.
+    pub fn holds_service_subscription(&self) -> bool {
+        self.service.is_joined()
+    }
+
+    fn batch(&mut self, ticket: Ticket) -> Option<&mut PendingBatch> {
+        let offset = ticket.batch.wrapping_sub(self.first_batch) as usize;
+        self.in_flight.get_mut(offset)
+    }
+
+    /// A subscription that has taken effect makes stale what is known of the end of an earlier one.
+    fn takes_effect(&mut self, ticket: Ticket) {
+        let entity = self
+            .batch(ticket)
+            .and_then(|batch| batch.takes_effect(ticket.index));
+        if let Some(entity) = entity {
+            self.forget_end(&entity);
         }
     }
 
-    /// Takes an unsolicited message.
-    ///
-    /// A message for a reader that is too slow is not kept: its queue has it, and is asked again
-    /// once there is room (see [`take_deferred`](Self::take_deferred)).
-    pub fn push(&mut self, entity: Id, event: Response<'static>) {
-        if matches!(event, Response::Msg { .. }) {
-            // One that nobody asked for counts too: the window opens a little early.
-            self.awaited = self.awaited.saturating_sub(1);
-            if self.waiting_bytes() >= OUTBOX_PUSH_LIMIT {
-                self.deferred.push_back(entity);
-                return;
-            }
-        }
-        let mut event = event;
+    fn forget_end(&mut self, entity: &Id) {
+        self.events.forget_end(entity);
         for batch in &mut self.in_flight {
-            match batch.hold_back(&entity, event) {
-                Some(free) => event = free,
-                None => return,
+            batch.forget_end(entity);
+        }
+    }
+
+    fn respond(&mut self, ticket: Ticket, response: Response<'static>) {
+        match response {
+            Response::Sok(_) => self.takes_effect(ticket),
+            Response::Soks(_) => {
+                self.takes_effect(ticket);
+                self.service.subscribed();
             }
+            _ => {}
         }
-        self.outbox.push(Outgoing::push(&entity, event));
-    }
-
-    /// A queue whose message was not taken, once there is room for it again.
-    pub fn take_deferred(&mut self) -> Option<Id> {
-        if self.waiting_bytes() > OUTBOX_LOW_WATER || self.awaited >= MAX_REDELIVERIES {
-            return None;
+        if let Some(batch) = self.batch(ticket) {
+            batch.answer(ticket.index, response);
         }
-        let id = self.deferred.pop_front()?;
-        self.awaited += 1;
-        Some(id)
-    }
-
-    /// A queue that was asked again has nothing for this session.
-    pub fn nothing_deferred(&mut self) {
-        self.awaited = self.awaited.saturating_sub(1);
     }
 
     /// Whether a further block should be read.
@@ -289,12 +333,6 @@ impl Session {
     /// Shards that must be told when this session ends.
     pub fn touched_shards(&self) -> &[u16] {
         &self.touched
-    }
-
-    fn touch(&mut self, shard: u16) {
-        if !self.touched.contains(&shard) {
-            self.touched.push(shard);
-        }
     }
 
     /// Moves the answers of complete batches to the outbox, oldest first.

@@ -2,6 +2,7 @@
 
 use crate::knowledge::{ClientSide, IdKind, Queue};
 use crate::replay::{Replay, leaf_and_identity, owned, same};
+use crate::services;
 use anyhow::{Context, Result, bail, ensure};
 use smp_server::crypto::authorization::{Authorization, Authorized, Claim, verify_service};
 use smp_server::crypto::hash::sender_id;
@@ -58,13 +59,24 @@ enum Needed {
 
 impl Replay<'_> {
     /// Takes a command and returns its encoding, or its bytes when it is malformed.
-    pub fn request(&mut self, connection: &str, t: &Transmission<'_>) -> Result<Vec<u8>> {
+    pub fn request(
+        &mut self,
+        connection: &str,
+        bytes: &[u8],
+        t: &Transmission<'_>,
+    ) -> Result<Vec<u8>> {
         let version = self.session(connection)?.version;
         let mut encoded = Vec::new();
         match Command::decode(t.command, version) {
             Ok(command) => {
                 command.encode(version, &mut encoded);
                 same("command", t.command, &encoded)?;
+                if let (Some(_), Some(key)) =
+                    (&self.session(connection)?.service, &self.service_key)
+                    && services::sent_again(self.session(connection)?, key, bytes, t, &command)?
+                {
+                    self.tally.sent_again += 1;
+                }
                 if let Command::Send { notify, body } = command
                     && let Ok(queue) = self.queues.get_mut(IdKind::Sender, t.entity_id)
                 {

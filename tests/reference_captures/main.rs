@@ -48,7 +48,7 @@ fn recorded_sessions_decode_verify_and_encode_to_the_same_bytes() {
             assert_eq!(tally.encrypted_blocks > 0, capture.blocks.is_some());
         }
         if capture.name.ends_with("-service") {
-            assert!(tally.service_signatures > 0);
+            assert!(tally.service_signatures > 0 && tally.sent_again > 0);
         }
         if capture.name.ends_with("-proxy") {
             assert!(tally.proxied > 0);

@@ -7,7 +7,7 @@ use crate::services;
 use anyhow::{Context, Result, bail, ensure};
 use smp_server::crypto::chain::BlockChain;
 use smp_server::crypto::hash::sha256;
-use smp_server::crypto::keys::{VerifyingKey, X25519PublicKey};
+use smp_server::crypto::keys::{SigningKey, VerifyingKey, X25519PublicKey};
 use smp_server::crypto::pad::pad_into;
 use smp_server::crypto::signed_key::SignedKey;
 use smp_server::protocol::batch::{BatchBuilder, decode_batch};
@@ -30,6 +30,8 @@ pub struct Tally {
     pub signatures: usize,
     pub authenticators: usize,
     pub service_signatures: usize,
+    /// Commands of services that the load generator's client sends with the same bytes.
+    pub sent_again: usize,
     pub boxes: usize,
     /// Boxes whose padded content was recorded.
     pub padded: usize,
@@ -49,6 +51,7 @@ impl Tally {
         self.signatures += other.signatures;
         self.authenticators += other.authenticators;
         self.service_signatures += other.service_signatures;
+        self.sent_again += other.sent_again;
         self.boxes += other.boxes;
         self.padded += other.padded;
         self.notifications += other.notifications;
@@ -63,8 +66,8 @@ impl fmt::Display for Tally {
         write!(
             f,
             "blocks {:4} hellos {:3} signed keys {:3} transmissions {:4} malformed {} \
-             signatures {:3} authenticators {:2} service signatures {:2} boxes {:3} (padding {}) \
-             notifications {} session secrets {} encrypted blocks {} proxied {}",
+             signatures {:3} authenticators {:2} service signatures {:2} sent again {:2} \
+             boxes {:3} (padding {}) notifications {} session secrets {} encrypted blocks {} proxied {}",
             self.blocks,
             self.hellos,
             self.signed_keys,
@@ -73,6 +76,7 @@ impl fmt::Display for Tally {
             self.signatures,
             self.authenticators,
             self.service_signatures,
+            self.sent_again,
             self.boxes,
             self.padded,
             self.notifications,
@@ -113,6 +117,8 @@ pub struct Session {
 pub struct Replay<'a> {
     capture: &'a Capture,
     pub private_keys: PrivateKeys,
+    /// Session key of services.
+    pub service_key: Option<SigningKey>,
     pub queues: Queues,
     pub sessions: HashMap<String, Session>,
     /// Session ids announced before the hello.
@@ -130,6 +136,7 @@ pub fn replay(capture: &Capture) -> Result<Tally> {
     let mut replay = Replay {
         capture,
         private_keys: PrivateKeys::default(),
+        service_key: None,
         queues: Queues::default(),
         sessions: HashMap::new(),
         announced: HashMap::new(),
@@ -143,6 +150,9 @@ pub fn replay(capture: &Capture) -> Result<Tally> {
             && name.contains("private key")
         {
             replay.private_keys.add(bytes);
+            if name.starts_with("service session Ed25519") {
+                replay.service_key = Some(SigningKey::from_pkcs8(bytes)?);
+            }
         }
     }
     for entry in &capture.entries {
@@ -385,7 +395,7 @@ impl Replay<'_> {
             self.tally.transmissions += 1;
             let t = Transmission::decode(bytes, version)?;
             let command = match block.direction {
-                Direction::ToServer => self.request(&block.connection, &t)?,
+                Direction::ToServer => self.request(&block.connection, bytes, &t)?,
                 Direction::ToClient => self.response(&block.connection, &t)?,
             };
             if version < Version::AUTH_COMMANDS {

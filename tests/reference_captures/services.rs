@@ -1,13 +1,17 @@
-//! The handshake of recorded services, taken by this crate's side of the server.
+//! Recorded services: their handshake taken by this crate's side of the server, their commands
+//! signed again by the load generator's client.
 
-use crate::replay::{Service, Session};
+use crate::replay::{Service, Session, same};
 use anyhow::{Context, Result, bail, ensure};
-use smp_server::crypto::keys::SigningKey;
-use smp_server::protocol::handshake::ClientHello;
-use smp_server::protocol::{BLOCK_SIZE, Version, VersionRange};
+use loadtest::{Auth, Outbox, ServiceSession};
+use smp_server::crypto::keys::{SigningKey, VerifyingKey};
+use smp_server::protocol::handshake::{ClientHello, ServiceRole};
+use smp_server::protocol::transmission::Transmission;
+use smp_server::protocol::{BLOCK_SIZE, Command, Version, VersionRange};
 use smp_server::session::{
     ClaimedSession, HandshakeOutcome, Identity, ServerHandshake, put_plain_block,
 };
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// What a server of the recorded session makes of the client hello `content`, when the client
@@ -60,8 +64,45 @@ pub fn claim(
 /// Compares the recorded response with what accepting the claim sends.
 pub fn accepted(claimed: ClaimedSession, id: &[u8], recorded: &[u8]) -> Result<()> {
     let (established, content) = claimed.accept(id.try_into()?);
-    crate::replay::same("service response", recorded, &content)?;
+    same("service response", recorded, &content)?;
     let service = established.context.service().context("no service")?;
     ensure!(service.id == id);
     Ok(())
+}
+
+/// Compares a recorded command of a service, `bytes`, with what the load generator sends with the
+/// same ids and, where its key was not recorded, the same authorization.
+///
+/// False when the recorded client left out the service signature to see the error.
+pub fn sent_again(
+    session: &Session,
+    key: &SigningKey,
+    bytes: &[u8],
+    t: &Transmission<'_>,
+    command: &Command<'_>,
+) -> Result<bool> {
+    let service = session.service.as_ref().context("no service")?;
+    let by_service = matches!(command, Command::Subs(_) | Command::NSubs(_));
+    if t.service_signature.is_none() && !by_service {
+        return Ok(false);
+    }
+    ensure!(key.verifying_key() == VerifyingKey::Ed25519(service.session_key));
+    let service = Rc::new(ServiceSession {
+        id: service.id.clone().context("no service id")?,
+        role: ServiceRole::Messaging,
+        fingerprint: service.fingerprint,
+        key: SigningKey::from_pkcs8(&key.to_pkcs8())?,
+    });
+    let mut outbox = Outbox::new(session.version, &session.id, session.server_key);
+    outbox.sign_for(Rc::clone(&service));
+    let auth = match by_service {
+        true => service.auth(),
+        false => Auth::Raw(t.authorization),
+    };
+    outbox.send_as(t.corr_id, command, t.entity_id, auth)?;
+    let mut content = Vec::new();
+    outbox.pack(&mut content);
+    // Count and length go before the only transmission.
+    same("command of a service", bytes, &content[3..])?;
+    Ok(true)
 }

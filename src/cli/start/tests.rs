@@ -94,7 +94,8 @@ fn a_reference_server_starts_with_the_same_identity() {
          WARNING: the clients will use port 443 by default soon.\n\
          Set `port` in smp-server.ini section [TRANSPORT] to `5223,443`\n\
          \n\
-         not expiring inactive clients\n\
+         expiring messages after 21 days\n\
+         expiring clients inactive for 21600 seconds every 3600 seconds\n\
          creating new queues allowed\n",
         version::version_line()
     );

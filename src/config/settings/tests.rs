@@ -34,10 +34,9 @@ fn the_file_of_the_reference() {
     assert_eq!(
         warnings(&settings),
         [
-            "in [STORE_LOG] has no effect yet: enable, restore_messages, expire_messages_days, \
-             expire_messages_on_start, expire_ntfs_hours, log_stats",
+            "in [STORE_LOG] has no effect yet: enable, restore_messages, \
+             expire_messages_on_start, log_stats",
             "in [TRANSPORT] has no effect yet: control_port",
-            "in [INACTIVE_CLIENTS] has no effect yet: disconnect, ttl, check_interval",
             "in [WEB] has no effect yet: static_path",
         ]
     );

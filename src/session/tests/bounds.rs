@@ -100,10 +100,10 @@ fn messages_without_room_stay_in_their_queues() {
     };
     let total = 2 * OUTBOX_PUSH_LIMIT / BLOCK_SIZE;
     for n in 0..total {
-        peer.session.push(queue(n), message(1));
+        peer.push(queue(n), message(1));
     }
     // Small news are not lost.
-    peer.session.push(QUEUE, Response::End);
+    peer.push(QUEUE, Response::End);
     assert_eq!(peer.session.take_deferred(), None);
     let mut sent = Vec::new();
     let mut deferred = Vec::new();
@@ -141,7 +141,7 @@ fn blocks_are_filled_to_their_limits() {
     for encrypted in [false, true] {
         let mut peer = Peer::new(Version::CURRENT, encrypted);
         for _ in 0..600 {
-            peer.session.push(QUEUE, Response::End);
+            peer.push(QUEUE, Response::End);
         }
         let lens: Vec<_> = std::iter::from_fn(|| peer.next())
             .map(|b| b.len())
@@ -150,9 +150,9 @@ fn blocks_are_filled_to_their_limits() {
 
         // A message leaves room for a few confirmations.
         for n in 0..2 {
-            peer.session.push(QUEUE, message(n));
+            peer.push(QUEUE, message(n));
             for _ in 0..4 {
-                peer.session.push(QUEUE, Response::Sok(None));
+                peer.push(QUEUE, Response::Sok(None));
             }
         }
         let lens: Vec<_> = std::iter::from_fn(|| peer.next())
@@ -169,10 +169,10 @@ fn an_answer_that_fits_no_block_is_dropped_alone() {
     let mut peer = Peer::plain();
     let huge = Response::Info(vec![b'x'; BLOCK_SIZE].into());
     for _ in 0..2 {
-        peer.session.push(QUEUE, huge.clone());
-        peer.session.push(QUEUE, numbered(1));
+        peer.push(QUEUE, huge.clone());
+        peer.push(QUEUE, numbered(1));
     }
-    peer.session.push(QUEUE, huge);
+    peer.push(QUEUE, huge);
     let all = peer.all();
     assert_eq!(all.len(), 2);
     assert!(all.iter().all(|r| r.response == numbered(1)));

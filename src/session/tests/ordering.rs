@@ -1,110 +1,11 @@
 //! Answers leave in the order of the commands, pushes behind what makes sense of them.
 
-use super::peer::{Peer, Received, message, numbered};
+use super::peer::{Peer, message, numbered, queue, subscribed};
 use crate::crypto::keys::X25519PublicKey;
+use crate::protocol::error::CommandError;
 use crate::protocol::response::QueueIds;
-use crate::protocol::{Command, Response, Version};
+use crate::protocol::{Command, ErrorType, Response};
 use crate::relay::{Answer, Ticket};
-use proptest::prelude::*;
-
-/// A queue id that leads to a shard.
-fn queue(n: u8, shard: u8) -> [u8; 24] {
-    let mut id = [n; 24];
-    id[23] = shard;
-    id
-}
-
-fn subscribed(n: u8) -> Answer {
-    Answer::Subscribed {
-        response: Response::Sok(None),
-        message: message(n),
-    }
-}
-
-/// What a client sends.
-#[derive(Debug, Clone, Copy)]
-enum Item {
-    Sub { shard: u8 },
-    Ping,
-    Garbage,
-}
-
-fn item() -> impl Strategy<Value = Item> {
-    prop_oneof![
-        4 => (0..3u8).prop_map(|shard| Item::Sub { shard }),
-        1 => Just(Item::Ping),
-        1 => Just(Item::Garbage),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
-
-    #[test]
-    fn answers_in_any_order_leave_in_command_order(
-        blocks in proptest::collection::vec(proptest::collection::vec(item(), 1..12), 1..12),
-        order in proptest::collection::vec(any::<prop::sample::Index>(), 150),
-        redirects in proptest::collection::vec(any::<bool>(), 150),
-        encrypted: bool,
-    ) {
-        let mut peer = Peer::new(Version::CURRENT, encrypted);
-        let mut expected = Vec::new();
-        for (block, number) in blocks.iter().zip(0u8..) {
-            let items: Vec<_> = block
-                .iter()
-                .zip(0u8..)
-                .map(|(item, index)| {
-                    let corr_id = [number, index];
-                    let (command, entity, answered) = match item {
-                        Item::Sub { shard } => (Command::Sub, queue(1, *shard).to_vec(), true),
-                        Item::Ping => (Command::Ping, vec![], false),
-                        Item::Garbage => (Command::Sub, vec![], false),
-                    };
-                    expected.push((corr_id.to_vec(), answered));
-                    peer.transmission(&corr_id, &entity, &command)
-                })
-                .collect();
-            peer.send(&items);
-        }
-        let mut open = peer.router.dispatched.clone();
-        // Within a shard commands keep their order.
-        for shard in 0..3 {
-            let tickets: Vec<_> = open.iter().filter(|(s, _)| *s == shard).collect();
-            prop_assert!(tickets.is_sorted());
-        }
-        let mut received: Vec<Received> = peer.all();
-        let again = peer.transmission(&[1], &queue(1, 2), &Command::Sub);
-        for (pick, redirect) in order.iter().zip(&redirects) {
-            if open.is_empty() {
-                break;
-            }
-            let (_, ticket) = open.swap_remove(pick.index(open.len()));
-            if *redirect {
-                let before = peer.router.dispatched.len();
-                peer.answer(ticket.batch, ticket.index, Answer::Redirect {
-                    shard: 2,
-                    transmission: again.clone(),
-                });
-                prop_assert_eq!(&peer.router.dispatched[before..], &[(2, ticket)]);
-            }
-            let number = usize::from(ticket.index) + 100 * ticket.batch as usize;
-            peer.answer(ticket.batch, ticket.index, numbered(number));
-            received.extend(peer.all());
-            // Whatever has left is a beginning of what is owed.
-            for (received, (corr_id, _)) in received.iter().zip(&expected) {
-                prop_assert_eq!(&received.corr_id, corr_id);
-            }
-        }
-        prop_assert!(peer.session.is_settled());
-        prop_assert_eq!(received.len(), expected.len());
-        for (received, (corr_id, answered)) in received.iter().zip(&expected) {
-            if *answered {
-                let number = usize::from(corr_id[1]) + 100 * usize::from(corr_id[0]);
-                prop_assert_eq!(&received.response, &numbered(number));
-            }
-        }
-    }
-}
 
 #[test]
 fn a_batch_leaves_as_a_whole() {
@@ -117,6 +18,51 @@ fn a_batch_leaves_as_a_whole() {
     peer.answer(0, 1, Response::Ok);
     assert_eq!(peer.next().map(|block| block.len()), Some(3));
     assert!(peer.next().is_none());
+}
+
+#[test]
+fn refusals_before_execution_come_first() {
+    let mut peer = Peer::plain();
+    let without_queue = peer.transmission(&[1], &[], &Command::Sub);
+    let block = [
+        peer.sub(&queue(1, 0)),
+        without_queue,
+        peer.sub(&queue(2, 1)),
+        peer.transmission(&[4], &[], &Command::Ping),
+        peer.sub(&queue(3, 0)),
+        vec![1],
+    ];
+    peer.send(&block);
+    peer.answer(0, 4, Answer::Refused(ErrorType::Auth));
+    // Refused by its execution: an answer like others.
+    peer.answer(0, 2, ErrorType::NoMsg);
+    peer.answer(0, 0, subscribed(1));
+    let expected = [
+        "ERR CMD NO_AUTH",
+        "ERR AUTH",
+        "ERR BLOCK",
+        "SOK",
+        "ERR NO_MSG",
+        "PONG",
+        "MSG",
+    ];
+    assert_eq!(peer.tags(), expected);
+}
+
+#[test]
+fn refusals_wait_for_the_blocks_before_theirs() {
+    let mut peer = Peer::plain();
+    let first = [peer.sub(&queue(1, 0))];
+    peer.send(&first);
+    let without_queue = peer.transmission(&[1], &[], &Command::Sub);
+    let second = [peer.sub(&queue(2, 0)), without_queue];
+    peer.send(&second);
+    let refused = ErrorType::Cmd(CommandError::Prohibited);
+    peer.answer(1, 0, Answer::Refused(refused));
+    assert!(!peer.session.has_output());
+    peer.answer(0, 0, numbered(1));
+    let expected = ["INFO", "ERR CMD PROHIBITED", "ERR CMD NO_AUTH"];
+    assert_eq!(peer.tags(), expected);
 }
 
 #[test]
@@ -166,20 +112,21 @@ fn pushes_wait_for_the_confirmation_of_their_subscription() {
     peer.answer(0, 1, Response::Sok(None));
     peer.answer(1, 0, Response::Sok(None));
     for n in [2, 3] {
-        peer.session.push(queue(n, 0), message(n));
-        peer.session.push(queue(n, 0), Response::End);
+        peer.push(queue(n, 0), message(n));
+        peer.push(queue(n, 0), Response::End);
     }
     assert!(!peer.session.has_output());
-    // Whatever was subscribed to earlier is pushed at once.
-    peer.session.push(queue(9, 0), Response::Deld);
+    // Whatever was subscribed to earlier does not wait.
+    peer.push(queue(9, 0), Response::Deld);
     assert_eq!(peer.tags(), ["DELD"]);
     // Not yet confirmed: this end is of an earlier subscription.
-    peer.session.push(queue(1, 1), Response::End);
+    peer.push(queue(1, 1), Response::End);
     assert_eq!(peer.tags(), ["END"]);
     peer.answer(0, 0, Response::Sok(None));
     assert_eq!(
         peer.tags(),
-        ["SOK", "SOK", "MSG", "END", "SOK", "MSG", "END"]
+        // Beside the first message, before the second.
+        ["SOK", "SOK", "MSG", "END", "SOK", "END", "MSG"]
     );
 }
 
@@ -198,10 +145,63 @@ fn pushes_wait_for_the_ids_of_their_queue() {
         notifier: None,
     };
     peer.answer(0, 1, Response::Ids(Box::new(ids)));
-    peer.session.push([5; 24], message(1));
+    peer.push([5; 24], message(1));
     assert!(!peer.session.has_output());
     peer.answer(0, 0, Response::Ok);
     assert_eq!(peer.tags(), ["OK", "IDS", "MSG"]);
+}
+
+/// Both wait in one answer's block: the end came after the second.
+#[test]
+fn pushes_wait_for_the_latest_confirmation() {
+    let mut peer = Peer::plain();
+    for _ in 0..2 {
+        let block = [peer.sub(&queue(1, 0)), peer.sub(&queue(2, 1))];
+        peer.send(&block);
+    }
+    peer.answer(0, 0, Response::Sok(None));
+    peer.answer(1, 0, Response::Sok(None));
+    peer.push(queue(1, 0), Response::End);
+    peer.answer(0, 1, Response::Sok(None));
+    peer.answer(1, 1, Response::Sok(None));
+    assert_eq!(peer.tags(), ["SOK", "SOK", "SOK", "SOK", "END"]);
+}
+
+#[test]
+fn pushes_wait_for_a_confirmation_that_waits_for_the_disk() {
+    let mut peer = Peer::plain();
+    let sub = [peer.sub(&queue(1, 0))];
+    peer.send(&sub);
+    peer.executed(0, 0);
+    peer.push(queue(1, 0), message(1));
+    assert!(!peer.session.has_output());
+    peer.answer(0, 0, Response::Sok(None));
+    assert_eq!(peer.tags(), ["SOK", "MSG"]);
+    // What is executed is no subscription.
+    let key = [peer.transmission(&[1], &queue(1, 0), &Command::Off)];
+    peer.send(&key);
+    peer.executed(1, 0);
+    peer.push(queue(1, 0), message(1));
+    assert_eq!(peer.tags(), ["MSG"]);
+}
+
+/// Its ids are not known before the answer, so whatever comes may be its message.
+#[test]
+fn pushes_wait_for_a_new_queue_that_waits_for_the_disk() {
+    let mut peer = Peer::plain();
+    for (subscribe, waits) in [(true, true), (false, false)] {
+        let new = [peer.new_queue(subscribe)];
+        peer.send(&new);
+        let batch = u32::from(!subscribe);
+        peer.push(queue(5, 0), message(1));
+        assert_eq!(peer.tags(), ["MSG"]);
+        peer.executed(batch, 0);
+        peer.push(queue(5, 0), message(1));
+        assert_eq!(peer.session.has_output(), !waits);
+        peer.answer(batch, 0, Response::Ok);
+        let expected = if waits { ["OK", "MSG"] } else { ["MSG", "OK"] };
+        assert_eq!(peer.tags(), expected);
+    }
 }
 
 #[test]

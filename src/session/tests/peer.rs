@@ -1,14 +1,17 @@
 //! A client's end of a session, and a router that executes nothing.
 
 use crate::crypto::chain::BlockChain;
-use crate::crypto::keys::SharedSecret;
+use crate::crypto::keys::{PublicAuthKey, SharedSecret, X25519PublicKey};
 use crate::crypto::pad;
 use crate::protocol::batch::{BatchBuilder, decode_batch};
+use crate::protocol::command::{LinkData, NewQueue};
+use crate::protocol::handshake::ServiceRole;
 use crate::protocol::response::BOXED_MESSAGE_LEN;
 use crate::protocol::transmission::{Transmission, put_sent, put_transmission};
 use crate::protocol::{BLOCK_SIZE, BLOCK_TAG_SIZE, Command, Response, Version};
-use crate::relay::{Answer, Request, SessionContext, SessionRef, Ticket};
-use crate::session::{Router, Session};
+use crate::relay::{Answer, Request, ServiceSession, SessionContext, SessionRef, Ticket};
+use crate::session::order::Order;
+use crate::session::{BatchKind, FlushDue, Router, Session};
 use crate::store::Id;
 use std::sync::Arc;
 
@@ -18,7 +21,17 @@ pub const SESSION_ID: [u8; 32] = [7; 32];
 #[derive(Debug, Default)]
 pub struct Notes {
     pub dispatched: Vec<(u16, Ticket)>,
+    /// How many commands were dispatched together.
+    pub groups: Vec<usize>,
+    /// Sessions that asked for their service.
+    pub joining: usize,
+    pub counted: Vec<BatchKind>,
 }
+
+/// The service of [`Peer::service`].
+pub const SERVICE_ID: Id = [0x5e; 24];
+/// The shard of every service.
+pub const SERVICE_SHARD: u16 = 9;
 
 impl Router for Notes {
     fn shard_for(&mut self, request: &Request<'_>) -> u16 {
@@ -38,6 +51,17 @@ impl Router for Notes {
     ) {
         let tickets = requests.iter().map(|request| (shard, request.ticket));
         self.dispatched.extend(tickets);
+        self.groups.push(requests.len());
+    }
+
+    fn join_service(&mut self, _: SessionRef, context: &Arc<SessionContext>) -> Option<u16> {
+        context.service()?;
+        self.joining += 1;
+        Some(SERVICE_SHARD)
+    }
+
+    fn count_batch(&mut self, kind: BatchKind) {
+        self.counted.push(kind);
     }
 }
 
@@ -82,6 +106,21 @@ impl Peer {
         Self::new(Version::CURRENT, false)
     }
 
+    /// A session of a service.
+    pub fn service() -> Self {
+        let mut peer = Self::plain();
+        let service = ServiceSession {
+            id: SERVICE_ID,
+            role: ServiceRole::Notifier,
+            fingerprint: [1; 32],
+            session_key: [2; 32],
+        };
+        let context =
+            SessionContext::new(Version::CURRENT, &SESSION_ID, None).with_service(service);
+        peer.session = Session::new(peer.session.reference(), Arc::new(context), None);
+        peer
+    }
+
     /// A transmission with something of a signature's length where one is needed.
     pub fn transmission(&self, corr_id: &[u8], entity: &[u8], command: &Command<'_>) -> Vec<u8> {
         let mut sent = Vec::new();
@@ -105,6 +144,19 @@ impl Peer {
     /// `SUB` of a queue.
     pub fn sub(&self, entity: &Id) -> Vec<u8> {
         self.transmission(&[1], entity, &Command::Sub)
+    }
+
+    /// `NEW` without ids of the client.
+    pub fn new_queue(&self, subscribe: bool) -> Vec<u8> {
+        let new = NewQueue {
+            auth_key: PublicAuthKey::Ed25519([1; 32]),
+            dh_key: X25519PublicKey([1; 32]),
+            password: None,
+            subscribe,
+            queue: None,
+            notifier: None,
+        };
+        self.transmission(&[1], &[], &Command::New(new))
     }
 
     /// Seals content as the client would.
@@ -145,6 +197,27 @@ impl Peer {
         self.session.answer(ticket, answer.into(), &mut self.router);
     }
 
+    /// A command takes effect before it is answered.
+    pub fn executed(&mut self, batch: u32, index: u8) {
+        self.session
+            .executed(Ticket { batch, index }, &mut self.router);
+    }
+
+    /// What was dispatched since the last call, as shard, batch and index.
+    pub fn dispatched(&mut self) -> Vec<(u16, u32, u8)> {
+        std::mem::take(&mut self.router.dispatched)
+            .into_iter()
+            .map(|(shard, ticket)| (shard, ticket.batch, ticket.index))
+            .collect()
+    }
+
+    /// Something unsolicited; ends of subscriptions are told at once.
+    pub fn push(&mut self, entity: Id, event: Response<'static>) {
+        if self.session.push(entity, event) != FlushDue::Unchanged {
+            self.session.flush_events();
+        }
+    }
+
     /// The next block that the session sends, split and decoded.
     pub fn next(&mut self) -> Option<Vec<Received>> {
         let mut block = vec![0xaa; 3];
@@ -179,6 +252,12 @@ impl Peer {
         all
     }
 
+    /// The next block that the session sends, as the first words of what is in it.
+    pub fn next_tags(&mut self) -> Vec<String> {
+        let block = self.next().unwrap_or_default();
+        block.iter().map(|r| tag(&r.response)).collect()
+    }
+
     /// Everything the session sends, as its first words.
     pub fn tags(&mut self) -> Vec<String> {
         self.all().iter().map(|r| tag(&r.response)).collect()
@@ -207,6 +286,12 @@ fn owned(response: &Response<'_>) -> Response<'static> {
             Response::Ids(Box::new(owned))
         }
         Response::Sok(_) => Response::Sok(None),
+        Response::Soks(queues) => Response::Soks(*queues),
+        Response::Ends(queues) => Response::Ends(*queues),
+        Response::NMsg { nonce, boxed } => Response::NMsg {
+            nonce: *nonce,
+            boxed: boxed.to_vec().into(),
+        },
         Response::End => Response::End,
         Response::Deld => Response::Deld,
         Response::Ok => Response::Ok,
@@ -235,6 +320,37 @@ pub fn message(id: u8) -> Response<'static> {
     Response::Msg {
         msg_id: vec![id; 24].into(),
         boxed: vec![id; BOXED_MESSAGE_LEN].into(),
+    }
+}
+
+/// A queue id that leads to a shard.
+pub fn queue(n: u8, shard: u8) -> Id {
+    let mut id = [n; 24];
+    id[23] = shard;
+    id
+}
+
+/// A command of some order, for an entity with a key.
+pub fn of_order(order: Order) -> Command<'static> {
+    match order {
+        Order::Read => Command::Que,
+        Order::Commuting => Command::Ack { msg_id: &[] },
+        Order::Ordered => Command::Key(PublicAuthKey::Ed25519([1; 32])),
+        Order::Exclusive => Command::LSet {
+            link_id: &[3; 24],
+            data: LinkData {
+                fixed: &[1],
+                user: &[2],
+            },
+        },
+    }
+}
+
+/// A confirmation with a message of full size.
+pub fn subscribed(n: u8) -> Answer {
+    Answer::Subscribed {
+        response: Response::Sok(None),
+        message: message(n),
     }
 }
 
