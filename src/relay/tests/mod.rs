@@ -13,6 +13,7 @@ mod link_aliases;
 mod links;
 mod notifiers;
 mod quota;
+mod service_subscriptions;
 mod steps;
 mod verification;
 pub(crate) mod world;
