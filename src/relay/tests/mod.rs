@@ -11,6 +11,7 @@ mod delivery;
 mod durability;
 mod link_aliases;
 mod links;
+mod notifications;
 mod notifiers;
 mod quota;
 mod service_subscriptions;
