@@ -1,5 +1,6 @@
 //! What a shard wants done after it has handled its input.
 
+use super::operator::{OperatorAnswer, OperatorCall};
 use super::service::ServiceMessage;
 use super::session_ref::{SessionRef, Ticket};
 use crate::protocol::{ErrorType, Response};
@@ -48,6 +49,13 @@ pub enum Effect {
         token: u64,
         /// Id of the service; none when the certificate has another role, or there is no room.
         service_id: Option<Id>,
+    },
+    /// The answer to an operator's order.
+    OperatorAnswered {
+        /// Who waits for it.
+        call: OperatorCall,
+        /// The answer.
+        answer: OperatorAnswer,
     },
     /// The session has become the subscriber of its service.
     ServiceJoined {

@@ -205,6 +205,18 @@ impl Notifications {
         Some(slot)
     }
 
+    /// Whether a session was given something it has not taken.
+    #[cfg(test)]
+    pub fn has_window(&self, session: SessionRef) -> bool {
+        self.windows.contains_key(&session)
+    }
+
+    /// Queues that wait for a session.
+    #[cfg(test)]
+    pub fn blocked(&self, session: SessionRef) -> usize {
+        self.windows.get(&session).map_or(0, |w| w.blocked.len())
+    }
+
     /// Forgets the window of a session that has taken everything and for which nothing waits.
     fn drop_empty_window(&mut self, session: SessionRef) {
         if let Entry::Occupied(entry) = self.windows.entry(session)

@@ -99,6 +99,12 @@ impl Services {
         self.subscribers.get(service_id).copied()
     }
 
+    /// Whether a session is about to become a subscriber.
+    #[cfg(test)]
+    pub fn is_joining(&self) -> bool {
+        !self.joins.is_empty()
+    }
+
     fn subscribe(&mut self, service_id: Id, session: SessionRef) -> Option<SessionRef> {
         self.subscribers.insert(service_id, session)
     }

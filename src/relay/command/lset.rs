@@ -63,10 +63,12 @@ pub(in crate::relay) fn execute<S: Store>(
         kind: IdKind::Link,
         id: link_id,
     };
-    call.effects.push(Effect::Peer {
+    let reserve = Effect::Peer {
         shard: home,
         message,
-    });
+    };
+    // Not before the same id is given back, which waits for the disk.
+    shard.emit(Some(shard.store.last()), reserve, call.effects);
     Ok(None)
 }
 

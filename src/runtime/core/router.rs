@@ -128,6 +128,8 @@ impl CoreRouter<'_> {
                         token,
                         service_id,
                     } => self.service_registered(core, token, service_id),
+                    // Nobody gives orders yet.
+                    Effect::OperatorAnswered { .. } => {}
                     Effect::NothingToRedeliver { session } => self.nothing_to_redeliver(session),
                     Effect::Peer { shard, message } => {
                         self.core.mesh.send(shard, CoreMessage::Peer(message));
