@@ -226,7 +226,7 @@ impl Session {
 
     /// The session has become the subscriber of its service.
     pub fn service_joined(&mut self) {
-        if let Some(id) = self.context.service().map(|service| service.id) {
+        if let Some(id) = self.service_id() {
             self.forget_end(&id);
         }
         for (ticket, response) in self.service.joined() {

@@ -1,17 +1,19 @@
 //! Two executors' cores, pumped by hand in one thread.
 
 use super::*;
+use crate::crypto::hash;
 use crate::crypto::pad;
 use crate::protocol::batch::{BatchBuilder, decode_batch};
 use crate::protocol::command::{ContactLink, LinkData, NotifierCredentials, QueueRequest};
 use crate::protocol::handshake::ServiceRole;
 use crate::protocol::transmission::Transmission;
-use crate::protocol::{BLOCK_SIZE, Version};
+use crate::protocol::{BLOCK_SIZE, Command, Response, Version};
 use crate::relay::tests::clients::{Client, Key, Queue, ed25519, new_queue, recipient_dh, words};
-use crate::relay::{ServiceSession, ShardConfig};
+use crate::relay::{ServiceSession, SessionContext, ShardConfig, Ticket};
 use crate::runtime::mesh::connect;
-use crate::session::MAX_PENDING_EVENTS;
+use crate::session::{MAX_PENDING_EVENTS, Router};
 use rand::SeedableRng;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Wake;
 use std::time::Duration;
