@@ -7,6 +7,7 @@ mod commands;
 mod creation;
 mod delivery;
 mod durability;
+pub(crate) mod inspect;
 mod quota;
 mod verification;
 pub(crate) mod world;
