@@ -7,8 +7,8 @@ use super::Timestamp;
 use super::shard::Shard;
 use crate::store::{MessageKind, QueueSlot, Store};
 
-/// Messages removed from one queue at a time; a queue holds about as many.
-const MESSAGES_PER_QUEUE: usize = 256;
+/// Messages removed from one queue at a time; few queues hold more.
+const MESSAGES_PER_QUEUE: u64 = 256;
 
 /// A walk over the queues with messages.
 #[derive(Debug, Default)]
@@ -38,8 +38,12 @@ impl<S: Store> Shard<S> {
             let Some(slot) = self.store.next_with_messages(sweep.after) else {
                 return false;
             };
-            sweep.expired += self.expire_queue(now, slot);
-            sweep.after = Some(slot);
+            let expired = self.expire_queue(now, slot);
+            sweep.expired += expired;
+            // Longer queues take several steps.
+            if expired < MESSAGES_PER_QUEUE {
+                sweep.after = Some(slot);
+            }
         }
         true
     }

@@ -41,8 +41,8 @@ enum Progress {
     Idle,
     /// In the list of what the next tick delivers.
     Due,
-    /// The subscriber has to take something first.
-    Blocked,
+    /// A subscriber has to take something first; the number is the queue's place in its window.
+    Blocked(SessionRef, u64),
 }
 
 #[derive(Debug)]
@@ -51,10 +51,12 @@ struct Waiting {
     progress: Progress,
 }
 
+/// What a session was given and has not taken, and the queues that wait for it to do so.
 #[derive(Debug, Default)]
 struct Window {
     given: usize,
-    blocked: Vec<QueueSlot>,
+    blocked: BTreeMap<u64, QueueSlot>,
+    next_place: u64,
 }
 
 /// Notifications of one shard's queues.
@@ -135,6 +137,7 @@ impl Notifications {
 
     /// Forgets a queue or its notifier with what waits; returns the individual subscriber.
     pub fn remove_queue(&mut self, slot: QueueSlot) -> Option<SessionRef> {
+        self.unblock(slot);
         if let Some(waiting) = self.queues.remove(&slot) {
             self.count -= waiting.notifications.len() as u64;
         }
@@ -151,14 +154,10 @@ impl Notifications {
 
     /// Gives up on a session: what it was not given waits for the next subscriber.
     pub fn close_window(&mut self, session: SessionRef) {
-        for slot in self
-            .windows
-            .remove(&session)
-            .map(|window| window.blocked)
-            .unwrap_or_default()
-        {
+        let blocked = self.windows.remove(&session).map(|window| window.blocked);
+        for slot in blocked.unwrap_or_default().into_values() {
             // Whoever subscribes next looks again.
-            self.set_progress(slot, Progress::Blocked, Progress::Idle);
+            self.set_progress(slot, Progress::Idle);
         }
     }
 
@@ -169,6 +168,7 @@ impl Notifications {
 
     /// Delivers what waits for a queue at the next tick.
     pub fn wake(&mut self, slot: QueueSlot) {
+        self.unblock(slot);
         if let Some(waiting) = self.queues.get_mut(&slot)
             && waiting.progress != Progress::Due
         {
@@ -188,13 +188,56 @@ impl Notifications {
         self.in_tick = self.due.len();
     }
 
-    fn set_progress(&mut self, slot: QueueSlot, from: Progress, to: Progress) -> bool {
-        match self.queues.get_mut(&slot) {
-            Some(waiting) if waiting.progress == from => {
-                waiting.progress = to;
-                true
+    fn progress(&self, slot: QueueSlot) -> Option<Progress> {
+        self.queues.get(&slot).map(|waiting| waiting.progress)
+    }
+
+    fn set_progress(&mut self, slot: QueueSlot, progress: Progress) {
+        if let Some(waiting) = self.queues.get_mut(&slot) {
+            waiting.progress = progress;
+        }
+    }
+
+    /// Takes a queue out of the window it waits for, if it does.
+    fn unblock(&mut self, slot: QueueSlot) {
+        if let Some(Progress::Blocked(session, place)) = self.progress(slot) {
+            if let Some(window) = self.windows.get_mut(&session) {
+                window.blocked.remove(&place);
             }
-            _ => false,
+            self.set_progress(slot, Progress::Idle);
+        }
+    }
+
+    /// The queue that has waited longest for a session, which must have room.
+    fn next_blocked(&mut self, session: SessionRef) -> Option<QueueSlot> {
+        let window = self.windows.get_mut(&session)?;
+        if window.given >= WINDOW {
+            return None;
+        }
+        let (_, slot) = window.blocked.pop_first()?;
+        self.set_progress(slot, Progress::Idle);
+        Some(slot)
+    }
+
+    /// Whether a session was given something it has not taken.
+    #[cfg(test)]
+    pub fn has_window(&self, session: SessionRef) -> bool {
+        self.windows.contains_key(&session)
+    }
+
+    /// Queues that wait for a session.
+    #[cfg(test)]
+    pub fn blocked(&self, session: SessionRef) -> usize {
+        self.windows.get(&session).map_or(0, |w| w.blocked.len())
+    }
+
+    /// Forgets the window of a session that has taken everything and for which nothing waits.
+    fn drop_empty_window(&mut self, session: SessionRef) {
+        if let Entry::Occupied(entry) = self.windows.entry(session)
+            && entry.get().given == 0
+            && entry.get().blocked.is_empty()
+        {
+            entry.remove();
         }
     }
 
@@ -223,8 +266,9 @@ impl Notifications {
         if waiting.notifications.is_empty() {
             self.queues.remove(&slot);
         } else {
-            waiting.progress = Progress::Blocked;
-            window.blocked.push(slot);
+            waiting.progress = Progress::Blocked(session, window.next_place);
+            window.blocked.insert(window.next_place, slot);
+            window.next_place += 1;
         }
         taken
     }
@@ -255,6 +299,7 @@ impl Notifications {
             last = Some(*slot);
         }
         for slot in emptied {
+            self.unblock(slot);
             self.queues.remove(&slot);
         }
         self.count -= dropped;
@@ -301,7 +346,11 @@ impl<S: Store> Shard<S> {
             let Some(slot) = self.notifications.due.pop_front() else {
                 break;
             };
-            self.deliver_queue(slot, &mut batches);
+            // Otherwise the queue is gone, or was dealt with already.
+            if self.notifications.progress(slot) == Some(Progress::Due) {
+                self.notifications.set_progress(slot, Progress::Idle);
+                self.deliver_queue(slot, &mut batches);
+            }
         }
         self.send_batches(batches, effects);
         more || self.notifications.in_tick > 0
@@ -318,21 +367,12 @@ impl<S: Store> Shard<S> {
             return;
         };
         window.given = window.given.saturating_sub(count as usize);
-        let blocked = std::mem::take(&mut window.blocked);
-        if window.given == 0 && blocked.is_empty() {
-            self.notifications.windows.remove(&session);
-            return;
-        }
         let mut batches = Batches::default();
-        for slot in blocked {
-            if self
-                .notifications
-                .set_progress(slot, Progress::Blocked, Progress::Due)
-            {
-                self.deliver_queue(slot, &mut batches);
-            }
+        while let Some(slot) = self.notifications.next_blocked(session) {
+            self.deliver_queue(slot, &mut batches);
         }
         self.send_batches(batches, effects);
+        self.notifications.drop_empty_window(session);
     }
 
     /// Looks for waiting notifications of services that got a subscriber.
@@ -367,13 +407,6 @@ impl<S: Store> Shard<S> {
     }
 
     fn deliver_queue(&mut self, slot: QueueSlot, batches: &mut Batches) {
-        if !self
-            .notifications
-            .set_progress(slot, Progress::Due, Progress::Idle)
-        {
-            // The queue is gone, or was dealt with already.
-            return;
-        }
         let Some(notifier) = self.store.queue(slot).notifier else {
             return;
         };

@@ -17,6 +17,15 @@ use std::collections::HashMap;
 
 type Hasher = foldhash::fast::RandomState;
 
+/// What stands for the fingerprint of a service where an id is needed: a service lives where this
+/// id would.
+pub fn service_home(fingerprint: &[u8; 32]) -> Id {
+    let mut home = Id::default();
+    let len = home.len();
+    home.copy_from_slice(&fingerprint[..len]);
+    home
+}
+
 /// Services registered per shard. Anybody can make a certificate; beyond, new ones are refused.
 pub const MAX_SERVICES: u64 = 10_000;
 
@@ -99,6 +108,12 @@ impl Services {
         ]
     }
 
+    /// Whether a session is about to become a subscriber.
+    #[cfg(test)]
+    pub fn is_joining(&self) -> bool {
+        !self.joins.is_empty()
+    }
+
     fn subscribe(&mut self, service_id: Id, session: SessionRef) -> Option<SessionRef> {
         self.subscribers.insert(service_id, session)
     }
@@ -170,10 +185,8 @@ impl<S: Store> Shard<S> {
 
     /// An id that lives on the shard of the fingerprint.
     fn make_service_id(&mut self, fingerprint: &[u8; 32]) -> Id {
-        let mut head = Id::default();
-        let len = head.len();
-        head.copy_from_slice(&fingerprint[..len]);
-        let partition = self.config.partitioner.partition(&head);
+        let home = service_home(fingerprint);
+        let partition = self.config.partitioner.partition(&home);
         self.config.partitioner.make_id(partition, &mut self.rng)
     }
 

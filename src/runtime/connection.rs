@@ -142,15 +142,26 @@ impl Acceptor {
         }
     }
 
-    /// Decides the claim of a service client. There is no registry of services yet: all are
-    /// refused.
+    /// Asks the registry of services who claims to be one.
     async fn register(
         &self,
         stream: &mut TlsStream,
         claimed: ClaimedSession,
     ) -> Result<Option<Established>, ConnectionError> {
-        send_last(stream, &claimed.refuse()).await?;
-        Ok(None)
+        match self.core.register_service(claimed.claim()).await {
+            Some(id) => {
+                let (established, content) = claimed.accept(id);
+                let mut block = Box::new([0; BLOCK_SIZE]);
+                put_plain_block(&content, &mut block)
+                    .map_err(|_| ConnectionError::HelloTooLarge)?;
+                stream.write_block(&block).await?;
+                Ok(Some(established))
+            }
+            None => {
+                send_last(stream, &claimed.refuse()).await?;
+                Ok(None)
+            }
+        }
     }
 
     async fn exchange(

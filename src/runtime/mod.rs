@@ -10,7 +10,9 @@ pub mod lock;
 mod mesh;
 mod partition_key;
 mod placement;
+mod registration;
 mod server;
 mod shutdown;
+mod timers;
 
 pub use server::{RelayPlan, RunError, run};

@@ -1,11 +1,12 @@
 //! Starting and stopping the executors.
 
-use super::connection::{Acceptor, STALL_LIMIT};
+use super::connection::Acceptor;
 use super::core::{Core, CoreMessage};
 use super::mesh::{self, Mesh, MeshAlarm};
 use super::partition_key;
 use super::placement;
 use super::shutdown::{DRAIN_TIME, Shutdown};
+use super::timers::{self, SweepReport};
 use crate::config::settings::Settings;
 use crate::protocol::{Version, VersionRange};
 use crate::relay::{PARTITIONS, Partitioner, Shard, ShardConfig};
@@ -14,7 +15,7 @@ use crate::store::MemoryStore;
 use crate::transport::config::{ServerOptions, server_config};
 use crate::transport::credential::{Credential, CredentialError};
 use crate::transport::listener::{ListenError, Listener, Reservation};
-use futures_lite::future::{poll_fn, yield_now};
+use futures_lite::future::poll_fn;
 use glommio::timer::sleep;
 use glommio::{GlommioError, LocalExecutorBuilder, Placement, spawn_local};
 use rand::SeedableRng;
@@ -35,8 +36,6 @@ use thiserror::Error;
 
 /// Registered buffers of an executor: only sockets use it, which need none.
 const IO_MEMORY: usize = 64 << 10;
-/// How often stalled connections are looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 /// How often a draining executor looks whether the others have drained.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 
@@ -124,6 +123,7 @@ struct Shared {
 /// What an executor reports to the main thread.
 enum Report {
     Listening,
+    Swept(SweepReport),
     Failed(RunError),
     Stopped,
 }
@@ -207,6 +207,7 @@ impl Relay {
         while starting > 0 {
             match self.reports.recv_timeout(HEARTBEAT) {
                 Ok(Report::Listening) => starting -= 1,
+                Ok(Report::Swept(_)) => {}
                 Ok(Report::Failed(error)) => return Err(error),
                 // A port may take a minute to become free.
                 Err(mpsc::RecvTimeoutError::Timeout) if signals.pending().next().is_some() => {
@@ -236,8 +237,15 @@ impl Relay {
             }
         });
         let mut running = self.shards;
+        let mut sweeps = Vec::with_capacity(self.shards);
         while running > 0 {
             match self.reports.recv_timeout(HEARTBEAT) {
+                Ok(Report::Swept(sweep)) => {
+                    sweeps.push(sweep);
+                    if sweeps.len() == self.shards {
+                        log_sweep(sweeps.drain(..));
+                    }
+                }
                 Ok(Report::Stopped) if self.shutdown.is_requested() => running -= 1,
                 Ok(Report::Failed(error)) => return Err(error),
                 Err(mpsc::RecvTimeoutError::Timeout) => self.alarm.wake_all(),
@@ -261,6 +269,21 @@ fn identity(credential: &Credential, settings: &Settings) -> Result<Identity, Ru
         key: Arc::clone(credential.signing_key()),
         versions: versions.unwrap_or(VersionRange::SERVER),
     })
+}
+
+/// What the executors' sweeps of messages found together.
+fn log_sweep(sweeps: impl Iterator<Item = SweepReport>) {
+    let all = sweeps.fold(SweepReport::default(), |sum, sweep| SweepReport {
+        stored: sum.stored + sweep.stored,
+        expired: sum.expired + sweep.expired,
+        queues: sum.queues + sweep.queues,
+    });
+    let SweepReport {
+        stored,
+        expired,
+        queues,
+    } = all;
+    tracing::info!("STORE: messages stored: {stored}, expired: {expired}, queues: {queues}");
 }
 
 fn whole_seconds(duration: Duration) -> i64 {
@@ -348,9 +371,11 @@ async fn run_executor(
         .map(|listener| spawn_local(accept(Rc::clone(&acceptor), listener, Rc::clone(&failure))))
         .collect();
     let receiving = spawn_local(receive_from_mesh(Rc::clone(&core), shared.shutdown.clone()));
-    let sweeping = spawn_local(sweep(Rc::clone(&core)));
-    let interval = settings.relay.pending_end_interval;
-    let telling = spawn_local(tell_of_ended_subscriptions(Rc::clone(&core), interval));
+    let swept = report.clone();
+    let timers = timers::spawn(&core, settings, move |sweep| {
+        // The main thread may have given up already.
+        let _ = swept.send(Report::Swept(sweep));
+    });
     // The main thread may have given up already.
     let _ = report.send(Report::Listening);
 
@@ -360,8 +385,9 @@ async fn run_executor(
     }
     drain(&core, &shared.shutdown).await;
     receiving.cancel().await;
-    sweeping.cancel().await;
-    telling.cancel().await;
+    for task in timers {
+        task.cancel().await;
+    }
     result
 }
 
@@ -426,29 +452,6 @@ async fn receive_from_mesh(core: Rc<Core>, shutdown: Shutdown) {
         Poll::Pending
     })
     .await;
-}
-
-async fn sweep(core: Rc<Core>) {
-    loop {
-        sleep(SWEEP_INTERVAL).await;
-        core.drop_stalled(STALL_LIMIT);
-    }
-}
-
-/// Tells clients together that other connections took over their subscriptions.
-async fn tell_of_ended_subscriptions(core: Rc<Core>, interval: Duration) {
-    if interval.is_zero() {
-        // They are told at once.
-        return;
-    }
-    loop {
-        sleep(interval).await;
-        let mut due = core.take_sessions_with_events();
-        while !due.is_empty() {
-            core.flush_events(&mut due);
-            yield_now().await;
-        }
-    }
 }
 
 /// Answers what is in flight, here and for the others, then closes.

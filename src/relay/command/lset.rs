@@ -6,6 +6,7 @@ use crate::protocol::error::CommandError;
 use crate::protocol::{ErrorType, Response};
 use crate::relay::effect::{Effect, PeerMessage};
 use crate::relay::pending::PendingChange;
+use crate::relay::release::Confirmation;
 use crate::relay::session_ref::{SessionRef, Ticket};
 use crate::relay::shard::{Call, Done, Outcome, Shard};
 use crate::store::{Id, IdKind, LinkContent, Location, QueueChange, QueueSlot, Store, StoreError};
@@ -63,10 +64,12 @@ pub(in crate::relay) fn execute<S: Store>(
         kind: IdKind::Link,
         id: link_id,
     };
-    call.effects.push(Effect::Peer {
+    let reserve = Effect::Peer {
         shard: home,
         message,
-    });
+    };
+    // Not before the same id is given back, which waits for the disk.
+    shard.emit(Some(shard.store.last()), reserve, call.effects);
     Ok(None)
 }
 
@@ -96,21 +99,16 @@ fn set<S: Store>(
     link_id: Id,
     content: LinkContent,
 ) -> Outcome {
-    match shard
-        .store
-        .update(slot, QueueChange::Link(Some((link_id, content))))
-    {
-        Ok(lsn) => Done::after(lsn, Response::Ok),
-        Err(StoreError::Duplicate) => Err(ErrorType::Auth),
-        Err(e) => Err(e.into()),
-    }
+    let link = QueueChange::Link(Some((link_id, content)));
+    let lsn = shard.store.update(slot, link)?;
+    Done::after(lsn, Response::Ok)
 }
 
 /// Finishes once the shard of the link id has answered. The queue may be another by now.
 pub(in crate::relay) fn resume<S: Store>(
     shard: &mut Shard<S>,
     pending: PendingLink,
-    granted: bool,
+    reserved: Result<(), StoreError>,
     effects: &mut Vec<Effect>,
 ) {
     let PendingLink {
@@ -130,18 +128,24 @@ pub(in crate::relay) fn resume<S: Store>(
     let outcome = match change {
         // Another connection has set the same link meanwhile.
         Ok((slot, Change::Replace)) => set(shard, slot, link_id, content),
-        Ok((slot, Change::Create)) if granted => set(shard, slot, link_id, content),
-        Ok((_, Change::Create)) => Err(ErrorType::Auth),
+        Ok((slot, Change::Create)) => match &reserved {
+            Ok(()) => set(shard, slot, link_id, content),
+            Err(error) => Err(error.clone().into()),
+        },
         Err(error) => Err(error),
     };
     let (lsn, answer) = match outcome {
         Ok(done) => (done.lsn, done.answer),
-        Err(error) => {
-            if granted {
-                effects.extend(shard.release_link(&link_id));
-            }
-            (None, error.into())
+        Err(error) if reserved.is_ok() => {
+            let confirmation = Some(Confirmation {
+                session,
+                ticket,
+                outcome: Err(error),
+            });
+            shard.release_link(&link_id, None, confirmation, effects);
+            return;
         }
+        Err(error) => (None, error.into()),
     };
     let reply = Effect::Reply {
         session,

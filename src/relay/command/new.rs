@@ -9,6 +9,7 @@ use crate::protocol::{ErrorType, Response};
 use crate::relay::effect::{Answer, Effect, PeerMessage};
 use crate::relay::partition::Partition;
 use crate::relay::pending::PendingChange;
+use crate::relay::release::Confirmation;
 use crate::relay::session_ref::{SessionRef, Ticket};
 use crate::relay::shard::{Call, Done, Failure, Shard};
 use crate::store::{
@@ -113,7 +114,7 @@ pub(in crate::relay) fn execute<S: Store>(
 pub(in crate::relay) fn resume<S: Store>(
     shard: &mut Shard<S>,
     queue: PendingQueue,
-    granted: bool,
+    reserved: Result<(), StoreError>,
     effects: &mut Vec<Effect>,
 ) {
     let PendingQueue {
@@ -124,19 +125,20 @@ pub(in crate::relay) fn resume<S: Store>(
         keys,
         subscribe,
     } = queue;
-    let created = if granted {
-        create(shard, session, &record, link, &keys, subscribe).map_err(ErrorType::from)
-    } else {
-        Err(ErrorType::Auth)
-    };
-    let (lsn, answer) = match created {
-        Ok((lsn, answer)) => (Some(lsn), answer),
-        Err(error) => {
-            if let Some(id) = record.link_id.filter(|_| granted) {
-                effects.extend(shard.release_link(&id));
-            }
-            (None, error.into())
+    let granted = reserved.is_ok();
+    let created = reserved.and_then(|()| create(shard, session, &record, link, &keys, subscribe));
+    let (lsn, answer) = match (created, record.link_id.filter(|_| granted)) {
+        (Ok((lsn, answer)), _) => (Some(lsn), answer),
+        (Err(error), Some(link_id)) => {
+            let confirmation = Some(Confirmation {
+                session,
+                ticket,
+                outcome: Err(error.into()),
+            });
+            shard.release_link(&link_id, None, confirmation, effects);
+            return;
         }
+        (Err(error), None) => (None, ErrorType::from(error).into()),
     };
     let reply = Effect::Reply {
         session,

@@ -3,8 +3,8 @@
 use super::clients::{Client, Queue, ed25519, new_queue, words};
 use super::world::{Listening, World, two_clients};
 use crate::protocol::{Command, Version};
-use crate::relay::{Answer, PeerMessage, SessionRef};
-use crate::store::{IdKind, Lsn};
+use crate::relay::{Answer, PeerMessage, SessionRef, Ticket};
+use crate::store::{IdKind, Lsn, StoreError};
 
 /// The disk takes nothing more until the shard is synchronised.
 fn lag(world: &mut World) {
@@ -57,6 +57,38 @@ fn changes_are_confirmed_when_they_are_durable() {
     assert!(world.replies.is_empty());
     world.sync(0);
     assert_eq!(words(&world.take_reply()), "IDS");
+}
+
+#[test]
+fn sessions_learn_at_once_which_commands_took_effect() {
+    let (me, sender) = two_clients();
+    let mut world = World::new(1);
+    let queue = world.contact(&me);
+    lag(&mut world);
+    let own = |command: &Command<'_>| me.transmission(Some(&queue.key), &queue.recipient, command);
+    let send = Command::Send {
+        notify: false,
+        body: b"1",
+    };
+    let send = || sender.transmission(None, &queue.sender, &send);
+    world.execute(0, &me, &[own(&Command::Sub), own(&Command::Off)]);
+    // Answered or refused at once: nothing more to tell.
+    assert_eq!(world.replies.len(), 1);
+    world.execute(0, &sender, &[send()]);
+    assert_eq!(world.replies.len(), 2);
+    world.execute(0, &sender, &[send(), send()]);
+    world.execute(
+        0,
+        &sender,
+        &[sender.transmission(Some(&queue.key), &queue.recipient, &Command::Del)],
+    );
+    assert_eq!(world.replies.len(), 4);
+    let ticket = |index| Ticket { batch: 0, index };
+    let executed = [(me.session, ticket(1)), (sender.session, ticket(0))];
+    assert_eq!(std::mem::take(&mut world.executed), executed);
+    world.sync(0);
+    assert_eq!(world.replies.len(), 6);
+    assert!(world.executed.is_empty());
 }
 
 #[test]
@@ -161,9 +193,9 @@ fn a_reservation_is_granted_when_it_is_durable() {
     // A refusal promises nothing.
     world.mail.push((0, 1, reserve));
     world.deliver_mail(0);
-    let answer = |granted| PeerMessage::AliasReserved { token: 7, granted };
-    assert_eq!(world.mail, [(1, 0, answer(false))]);
+    let answer = |outcome| PeerMessage::AliasReserved { token: 7, outcome };
+    assert_eq!(world.mail, [(1, 0, answer(Err(StoreError::Duplicate)))]);
     world.mail.clear();
     world.sync(1);
-    assert_eq!(world.mail, [(1, 0, answer(true))]);
+    assert_eq!(world.mail, [(1, 0, answer(Ok(())))]);
 }

@@ -1,0 +1,131 @@
+//! What executors do by the clock: deliver notifications, drop what is old, close what is idle.
+
+use super::connection::STALL_LIMIT;
+use super::core::Core;
+use crate::config::settings::{Expiration, InactiveClients, Settings};
+use crate::relay::{MessageSweep, NotificationSweep};
+use futures_lite::future::yield_now;
+use glommio::timer::sleep;
+use glommio::{Task, spawn_local};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Queues looked at before connections get a turn: tens of microseconds when nothing is to be
+/// done, about a millisecond when each has many messages to drop.
+const QUEUES_PER_STEP: usize = 64;
+/// Shortest time between two rounds of anything.
+const MIN_INTERVAL: Duration = Duration::from_millis(1);
+/// How often stalled connections are looked for.
+const STALL_CHECK: Duration = Duration::from_secs(10);
+
+/// What one executor's sweep of its messages found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SweepReport {
+    /// Messages left, quota markers included.
+    pub stored: u64,
+    /// Messages dropped.
+    pub expired: u64,
+    /// Queues.
+    pub queues: u64,
+}
+
+/// Starts an executor's timers, which run until their tasks are dropped. `swept` gets the result
+/// of each sweep of messages.
+pub fn spawn(
+    core: &Rc<Core>,
+    settings: &Settings,
+    swept: impl Fn(SweepReport) + 'static,
+) -> Vec<Task<()>> {
+    let core = || Rc::clone(core);
+    let (storage, relay) = (&settings.storage, &settings.relay);
+    let mut tasks = vec![
+        spawn_local(check_stalled(core())),
+        spawn_local(deliver_notifications(core(), relay.ntf_delivery_interval)),
+        spawn_local(expire_messages(core(), storage.messages, swept)),
+        spawn_local(expire_notifications(core(), storage.notifications)),
+    ];
+    // Without an interval they are told at once.
+    if !relay.pending_end_interval.is_zero() {
+        tasks.push(spawn_local(tell_of_ended_subscriptions(
+            core(),
+            relay.pending_end_interval,
+        )));
+    }
+    if let Some(inactive) = settings.inactive_clients {
+        tasks.push(spawn_local(close_idle(core(), inactive)));
+    }
+    tasks
+}
+
+async fn wait(interval: Duration) {
+    sleep(interval.max(MIN_INTERVAL)).await;
+}
+
+async fn check_stalled(core: Rc<Core>) {
+    loop {
+        wait(STALL_CHECK).await;
+        core.drop_stalled(STALL_LIMIT);
+    }
+}
+
+async fn deliver_notifications(core: Rc<Core>, interval: Duration) {
+    loop {
+        wait(interval).await;
+        core.shard().borrow_mut().begin_notification_tick();
+        while core.deliver_notifications(QUEUES_PER_STEP) {
+            yield_now().await;
+        }
+    }
+}
+
+/// Tells clients together that other connections took over their subscriptions.
+async fn tell_of_ended_subscriptions(core: Rc<Core>, interval: Duration) {
+    loop {
+        wait(interval).await;
+        let mut due = core.take_sessions_with_events();
+        while !due.is_empty() {
+            core.flush_events(&mut due);
+            yield_now().await;
+        }
+    }
+}
+
+async fn expire_messages(
+    core: Rc<Core>,
+    expiration: Expiration,
+    swept: impl Fn(SweepReport) + 'static,
+) {
+    loop {
+        wait(expiration.check_interval).await;
+        if core.index() == 0 {
+            tracing::info!("Started expiring messages...");
+        }
+        let mut sweep = MessageSweep::default();
+        while core.expire_messages(&mut sweep, QUEUES_PER_STEP) {
+            yield_now().await;
+        }
+        let totals = core.shard().borrow().totals();
+        swept(SweepReport {
+            stored: totals.messages,
+            expired: sweep.expired,
+            queues: totals.queues,
+        });
+    }
+}
+
+async fn expire_notifications(core: Rc<Core>, expiration: Expiration) {
+    loop {
+        wait(expiration.check_interval).await;
+        let mut sweep = NotificationSweep::default();
+        while core.expire_notifications(&mut sweep, QUEUES_PER_STEP) {
+            yield_now().await;
+        }
+    }
+}
+
+async fn close_idle(core: Rc<Core>, inactive: InactiveClients) {
+    loop {
+        wait(inactive.check_interval).await;
+        core.close_idle(inactive.ttl);
+    }
+}
