@@ -137,7 +137,11 @@ impl Plan {
         };
         let acknowledged = delivered(world, party);
         if name == "ACK" && acknowledged.is_none() && world.rng.random_bool(0.8) {
-            name = if world.rng.random_bool(0.5) { "SEND" } else { "SUB" };
+            name = if world.rng.random_bool(0.5) {
+                "SEND"
+            } else {
+                "SUB"
+            };
         }
         let number = match name {
             "ACK" => acknowledged.or(number),
