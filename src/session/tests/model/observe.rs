@@ -271,12 +271,17 @@ impl World {
         match message {
             PeerMessage::ReserveAlias { token, id, kind } => {
                 assert_eq!(*kind, IdKind::Link);
-                if let Some(command) = self.who_wants(id, batch) {
+                // One that is being carried out now, or else the first that waited for the disk.
+                let now = self.who_wants(id, batch);
+                if let Some(command) = now {
                     self.see_commands_until(batch, command);
                     self.see_silence(command.0, command.1);
                 }
-                let wants = |waiting: &(u16, Id, SessionRef, Ticket)| {
-                    (waiting.0, waiting.1) == (self.core, *id)
+                let core = self.core;
+                let wants = |(of, link, session, ticket): &(u16, Id, SessionRef, Ticket)| match now
+                {
+                    Some(command) => (*session, *ticket) == command,
+                    None => (*of, *link) == (core, *id),
                 };
                 let at = self.waiting.iter().position(wants);
                 let waiting = at.and_then(|at| self.waiting.remove(at));
