@@ -74,6 +74,20 @@ impl Notifications {
         self.count
     }
 
+    /// Sizes of the tables, by name.
+    #[cfg(test)]
+    pub fn sizes(&self) -> [(&'static str, usize); 7] {
+        [
+            ("notifications", self.count as usize),
+            ("notified queues", self.queues.len()),
+            ("due queues", self.due.len()),
+            ("notification subscribers", self.subscribers.len()),
+            ("notified sessions", self.sessions.len()),
+            ("notification windows", self.windows.len()),
+            ("notification scans", self.scans.len()),
+        ]
+    }
+
     /// Adds one for a queue with a notifier; says whether an older one was dropped for it.
     pub fn add(&mut self, slot: QueueSlot, message_id: Id, at: i64) -> bool {
         let waiting = self.queues.entry(slot).or_insert_with(|| Waiting {
