@@ -219,7 +219,7 @@ impl<S: Store> Shard<S> {
                 }));
             }
             None => {
-                self.verify_nothing(call);
+                self.verify_missing(call);
                 return Err(self.refused(call, ErrorType::Auth));
             }
         };
