@@ -428,6 +428,12 @@ impl<S: Store> Shard<S> {
         }
     }
 
+    /// What waits for the disk.
+    #[cfg(test)]
+    pub(super) fn undurable(&self) -> &Undurable {
+        &self.undurable
+    }
+
     /// Number of queues somebody listens to, and of sessions that listen.
     pub fn subscription_counts(&self) -> (usize, usize) {
         self.subscriptions.counts()

@@ -12,6 +12,7 @@ mod delivery;
 mod disk;
 mod durability;
 mod expiry;
+pub(crate) mod inspect;
 mod link_aliases;
 mod links;
 mod notifications;
