@@ -185,7 +185,7 @@ impl Relay {
         self.world
             .note(|| format!("{session:?} opens at {version}, service {service:?}"));
         let party = Party::new(session, self.opened, version, service);
-        let context = std::sync::Arc::clone(&party.context);
+        let context = Arc::clone(&party.context);
         self.world
             .logs
             .insert(session, Log::new(Arc::clone(&party.context)));
