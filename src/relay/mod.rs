@@ -18,6 +18,7 @@ mod pending;
 mod release;
 mod request;
 mod service;
+mod session_queues;
 mod session_ref;
 mod shard;
 mod subscription;

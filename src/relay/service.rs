@@ -249,9 +249,12 @@ impl<S: Store> Shard<S> {
             if let Some(previous) = previous {
                 self.notifications.close_window(previous);
             }
+        }
+        let notifiers = self.store.service_notifiers(&service_id);
+        if previous != Some(session) && notifiers > 0 {
             self.notifications.wake_service(service_id);
         }
-        (self.store.service_notifiers(&service_id), previous)
+        (notifiers, previous)
     }
 
     fn finish_join(&mut self, join: Join, effects: &mut Vec<Effect>) {

@@ -15,6 +15,8 @@ use std::time::Duration;
 const QUEUES_PER_STEP: usize = 64;
 /// Shortest time between two rounds of anything.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
+/// How often what closed connections have left is forgotten.
+const FORGET_INTERVAL: Duration = Duration::from_secs(1);
 /// How often stalled connections are looked for.
 const STALL_CHECK: Duration = Duration::from_secs(10);
 
@@ -40,6 +42,7 @@ pub fn spawn(
     let (storage, relay) = (&settings.storage, &settings.relay);
     let mut tasks = vec![
         spawn_local(check_stalled(core())),
+        spawn_local(forget_closed(core())),
         spawn_local(deliver_notifications(core(), relay.ntf_delivery_interval)),
         spawn_local(expire_messages(core(), storage.messages, swept)),
         spawn_local(expire_notifications(core(), storage.notifications)),
@@ -65,6 +68,15 @@ async fn check_stalled(core: Rc<Core>) {
     loop {
         wait(STALL_CHECK).await;
         core.drop_stalled(STALL_LIMIT);
+    }
+}
+
+async fn forget_closed(core: Rc<Core>) {
+    loop {
+        wait(FORGET_INTERVAL).await;
+        while core.shard().borrow_mut().forget_closed(QUEUES_PER_STEP) {
+            yield_now().await;
+        }
     }
 }
 
