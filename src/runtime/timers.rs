@@ -1,7 +1,7 @@
 //! What executors do by the clock: deliver notifications, drop what is old, close what is idle.
 
 use super::connection::STALL_LIMIT;
-use super::core::Core;
+use super::core::{Core, IdleProgress};
 use crate::config::settings::{Expiration, InactiveClients, Settings};
 use crate::relay::{MessageSweep, NotificationSweep};
 use futures_lite::future::yield_now;
@@ -138,6 +138,13 @@ async fn expire_notifications(core: Rc<Core>, expiration: Expiration) {
 async fn close_idle(core: Rc<Core>, inactive: InactiveClients) {
     loop {
         wait(inactive.check_interval).await;
-        core.close_idle(inactive.ttl);
+        core.begin_idle_round(inactive.ttl);
+        loop {
+            match core.close_idle() {
+                IdleProgress::More => yield_now().await,
+                IdleProgress::Waiting => wait(MIN_INTERVAL).await,
+                IdleProgress::Done => break,
+            }
+        }
     }
 }
