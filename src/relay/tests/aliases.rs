@@ -202,6 +202,20 @@ fn a_reservation_is_released_when_the_queue_cannot_be_made() {
 }
 
 #[test]
+fn a_home_of_the_link_id_without_room_is_no_refusal() {
+    let client = Client::new(1, Version::CURRENT);
+    let mut world = World::new(2);
+    let (corr_id, link_id) = (corr_id_on(&world, 0, 0), link_id_on(&world, 1));
+    world.shards[1].store.full = true;
+    for expected in ["ERR STORE", "IDS"] {
+        create(&mut world, &client, &ed25519(1), &corr_id, &link_id);
+        world.deliver_all();
+        assert_eq!(answers(&mut world), [expected]);
+        world.shards[1].store.full = false;
+    }
+}
+
+#[test]
 fn a_creator_that_closes_meanwhile_leaves_no_subscription() {
     let client = Client::new(1, Version::CURRENT);
     let mut world = World::new(2);

@@ -188,7 +188,7 @@ impl Relay {
         let context = std::sync::Arc::clone(&party.context);
         self.world
             .logs
-            .insert(session, Log::new(party.context.clone()));
+            .insert(session, Log::new(Arc::clone(&party.context)));
         self.sessions
             .insert(session, Session::new(session, context, None));
         self.parties.push(party);
@@ -292,7 +292,7 @@ impl Relay {
             .world
             .mail
             .get_mut(&(from, to))
-            .and_then(|mail| mail.pop_front());
+            .and_then(VecDeque::pop_front);
         let Some(mail) = mail else { return };
         if self.world.mail[&(from, to)].is_empty() {
             self.world.mail.remove(&(from, to));
