@@ -21,6 +21,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 /// A relay with its clients.
 #[derive(Debug)]
@@ -185,7 +186,7 @@ impl Relay {
         self.world
             .note(|| format!("{session:?} opens at {version}, service {service:?}"));
         let party = Party::new(session, self.opened, version, service);
-        let context = std::sync::Arc::clone(&party.context);
+        let context = Arc::clone(&party.context);
         self.world
             .logs
             .insert(session, Log::new(Arc::clone(&party.context)));
