@@ -82,8 +82,8 @@ fn by_service<S: Store>(
     Done::after(lsn, Answer::ServiceSubscription(response))
 }
 
-/// Tells another session that it lost the subscription: at once, or when it subscribes again
-/// before the disk has followed it would seem to lose the new one.
+/// Tells another session that it lost the subscription: before the disk, or the news would overtake
+/// its subscribing again.
 fn end(call: &mut Call<'_>, subscriber: Option<SessionRef>, notifier_id: Id) {
     if let Some(session) = subscriber.filter(|s| *s != call.session) {
         call.effects.push(Effect::Push {
