@@ -9,10 +9,18 @@
 //! | [`book`] | all queues of a run and the ledger file behind them |
 //! | [`materials`] | keys, ids and bodies, derived so that the ledger need not hold them |
 //! | [`choice`] | the random mix |
+//! | [`command`] | operations as commands, answers as confirmations |
+//! | [`writer`] | runs operations over connections |
+//! | [`observe`] | looks at a queue |
 //! | [`verdict`] | compares what was seen with what may be |
+//! | [`check`] | observes, judges and settles many queues |
 
 pub mod book;
+pub mod check;
 pub mod choice;
+pub mod command;
 pub mod materials;
+pub mod observe;
 pub mod state;
 pub mod verdict;
+pub mod writer;
