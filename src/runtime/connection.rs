@@ -332,10 +332,14 @@ impl Pump<'_> {
         Ok(())
     }
 
-    /// Messages that found no room are asked for once there is some; notifications that were sent
-    /// make room for others.
+    /// Messages and events that found no room are asked for once there is some; notifications that
+    /// were sent make room for others.
     fn ask_for_more(&self) {
         let session = &self.connection.session;
+        let has_overdue_events = session.borrow().has_overdue_events();
+        if has_overdue_events {
+            self.core.flush_events_of(self.connection);
+        }
         let reference = session.borrow().reference();
         let deferred = || session.borrow_mut().take_deferred();
         while let Some(id) = deferred() {

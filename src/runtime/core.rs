@@ -311,7 +311,8 @@ impl Core {
         }
     }
 
-    fn flush_events_of(&self, connection: &Connection) {
+    /// Tells the client of a connection of ended subscriptions, as far as there is room.
+    pub fn flush_events_of(&self, connection: &Connection) {
         let count = connection.session.borrow_mut().flush_events() as u64;
         if count > 0 {
             let mut counters = self.counters.borrow_mut();

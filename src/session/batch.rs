@@ -78,21 +78,36 @@ impl Opens {
     }
 }
 
+/// What a client is to be sent events of only behind an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirms<'a> {
+    /// This entity.
+    Entity(&'a [u8]),
+    /// One that is not known yet, so any.
+    Any,
+}
+
 impl Slot {
-    /// Whether events of `entity` make sense to the client only behind this answer.
-    fn confirms(&self, entity: &Id) -> bool {
+    fn confirms(&self) -> Option<Confirms<'_>> {
         match &self.response {
-            Some(Response::Sok(_) | Response::Soks(_)) => self.entity_id[..] == entity[..],
-            Some(Response::Ids(ids)) => ids.recipient_id[..] == entity[..],
-            Some(_) => false,
-            None => {
-                self.in_effect
-                    && match self.opens {
-                        Opens::Nothing => false,
-                        Opens::Entity => self.entity_id[..] == entity[..],
-                        Opens::NewQueue => true,
-                    }
-            }
+            Some(Response::Sok(_) | Response::Soks(_)) => Some(Confirms::Entity(&self.entity_id)),
+            Some(Response::Ids(ids)) => Some(Confirms::Entity(&ids.recipient_id)),
+            Some(_) => None,
+            None if self.in_effect => match self.opens {
+                Opens::Nothing => None,
+                Opens::Entity => Some(Confirms::Entity(&self.entity_id)),
+                Opens::NewQueue => Some(Confirms::Any),
+            },
+            None => None,
+        }
+    }
+}
+
+impl Confirms<'_> {
+    fn covers(&self, entity: &Id) -> bool {
+        match self {
+            Self::Entity(confirmed) => *confirmed == &entity[..],
+            Self::Any => true,
         }
     }
 }
@@ -210,14 +225,26 @@ impl PendingBatch {
         entity: &Id,
         event: Response<'static>,
     ) -> Option<Response<'static>> {
-        match self.slots.iter().rposition(|slot| slot.confirms(entity)) {
+        let covers = |slot: &Slot| slot.confirms().is_some_and(|c| c.covers(entity));
+        match self.slots.iter().rposition(covers) {
             Some(index) => {
-                self.bytes += weight(&event);
-                self.messages.push((index, *entity, event));
+                self.keep_back(index, *entity, event);
                 None
             }
             None => Some(event),
         }
+    }
+
+    /// Keeps an event back behind the answer to command `index`.
+    pub fn keep_back(&mut self, index: usize, entity: Id, event: Response<'static>) {
+        self.bytes += weight(&event);
+        self.messages.push((index, entity, event));
+    }
+
+    /// The commands whose answers events wait behind, in order.
+    pub fn confirmations(&self) -> impl Iterator<Item = (usize, Confirms<'_>)> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(index, slot)| Some((index, slot.confirms()?)))
     }
 
     /// Drops what says that the subscription to `entity` ended, and has not left.

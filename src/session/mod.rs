@@ -33,7 +33,8 @@ pub const MAX_BATCHES_IN_FLIGHT: usize = 16;
 pub const MAX_COMMANDS_IN_FLIGHT: usize = 256;
 /// Bytes waiting for a slow reader beyond which its socket is not read.
 pub const OUTBOX_HIGH_WATER: usize = 512 << 10;
-/// Bytes waiting for a slow reader beyond which pushed messages stay in their queues.
+/// Bytes waiting for a slow reader beyond which pushed messages stay in their queues, and ends of
+/// subscriptions are kept small.
 pub const OUTBOX_PUSH_LIMIT: usize = 1 << 20;
 /// Bytes waiting below which messages that stayed in their queues are asked for again.
 pub const OUTBOX_LOW_WATER: usize = 128 << 10;

@@ -36,7 +36,7 @@ struct Message {
 }
 
 /// What an item weighs apart from long contents.
-const ITEM_BYTES: usize = 128;
+pub(super) const ITEM_BYTES: usize = 128;
 
 /// Bytes a response holds, approximately.
 pub(super) fn weight(response: &Response<'_>) -> usize {

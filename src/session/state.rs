@@ -40,6 +40,8 @@ pub struct Session {
     outbox: Outbox,
     /// Ended subscriptions the client does not know of yet.
     events: PendingEvents,
+    /// Whether their time came and there was no room.
+    events_overdue: bool,
     service: ServiceSubscription,
     /// Queues whose message was not taken for want of room, oldest first.
     deferred: VecDeque<Id>,
@@ -77,6 +79,7 @@ impl Session {
             held: VecDeque::new(),
             outbox: Outbox::default(),
             events: PendingEvents::default(),
+            events_overdue: false,
             service: ServiceSubscription::default(),
             deferred: VecDeque::new(),
             awaited: 0,

@@ -2,10 +2,45 @@
 
 use super::Session;
 use crate::protocol::Response;
-use crate::session::batch::Outgoing;
-use crate::session::events::{FlushDue, is_delayed};
+use crate::session::batch::{Confirms, Outgoing, PendingBatch};
+use crate::session::events::FlushDue;
 use crate::session::{MAX_REDELIVERIES, OUTBOX_LOW_WATER, OUTBOX_PUSH_LIMIT};
 use crate::store::Id;
+use std::collections::{HashMap, VecDeque};
+
+/// Where the newest confirmations of subscriptions are that have not left.
+#[derive(Debug, Default)]
+struct Unconfirmed {
+    of: HashMap<Id, Place, foldhash::fast::RandomState>,
+    of_any: Option<Place>,
+}
+
+/// A batch in flight, and a command of it.
+type Place = (usize, usize);
+
+impl Unconfirmed {
+    fn of(in_flight: &VecDeque<PendingBatch>) -> Self {
+        let mut unconfirmed = Self::default();
+        for (batch, pending) in in_flight.iter().enumerate() {
+            for (index, confirms) in pending.confirmations() {
+                let place = (batch, index);
+                match confirms {
+                    Confirms::Any => unconfirmed.of_any = Some(place),
+                    Confirms::Entity(entity) => {
+                        if let Ok(entity) = Id::try_from(entity) {
+                            unconfirmed.of.insert(entity, place);
+                        }
+                    }
+                }
+            }
+        }
+        unconfirmed
+    }
+
+    fn place(&self, entity: &Id) -> Option<Place> {
+        self.of.get(entity).copied().max(self.of_any)
+    }
+}
 
 impl Session {
     /// Takes what nobody asked for. The end of a subscription waits for
@@ -14,12 +49,13 @@ impl Session {
     /// A message for a reader that is too slow is not kept: its queue has it, and is asked again
     /// once there is room (see [`take_deferred`](Self::take_deferred)).
     pub fn push(&mut self, entity: Id, event: Response<'static>) -> FlushDue {
-        if is_delayed(&event) {
-            if let Response::Ends(_) = event {
-                self.service.ended();
-            }
-            return self.events.push(entity, event);
+        if let Response::Ends(_) = event {
+            self.service.ended();
         }
+        let event = match self.events.push(entity, event) {
+            Ok(due) => return due,
+            Err(event) => event,
+        };
         if matches!(event, Response::Msg { .. }) {
             // One that nobody asked for counts too: the window opens a little early.
             self.awaited = self.awaited.saturating_sub(1);
@@ -40,22 +76,47 @@ impl Session {
             Some((_, taken)) => *taken = taken.saturating_add(count),
             None => self.credits.push((shard, count)),
         }
+        let unconfirmed = Unconfirmed::of(&self.in_flight);
         for (entity, event) in notifications {
-            self.send_event(entity, event);
+            self.send_behind(&unconfirmed, entity, event);
         }
     }
 
-    /// Sends the ends of subscriptions that wait, and says how many they were.
+    /// Sends the ends of subscriptions that wait, as many as there is room for, and says how many
+    /// they were. The others are sent when there is room again (see
+    /// [`has_overdue_events`](Self::has_overdue_events)).
     pub fn flush_events(&mut self) -> usize {
-        let events = self.events.take();
-        let count = events.len();
-        for (entity, event) in events {
-            self.send_event(entity, event);
+        let mut count = 0;
+        let has_room = |session: &Self| session.waiting_bytes() < OUTBOX_PUSH_LIMIT;
+        if has_room(self) && !self.events.is_empty() {
+            let unconfirmed = Unconfirmed::of(&self.in_flight);
+            while has_room(self)
+                && let Some((entity, event)) = self.events.pop()
+            {
+                self.send_behind(&unconfirmed, entity, event);
+                count += 1;
+            }
         }
+        self.events_overdue = !self.events.is_empty();
         count
     }
 
-    /// Sends an event, behind the confirmation that makes sense of it when that has not left.
+    /// Whether ends of subscriptions should have been sent and there is room for them now.
+    pub fn has_overdue_events(&self) -> bool {
+        self.events_overdue && self.waiting_bytes() <= OUTBOX_LOW_WATER
+    }
+
+    /// Sends one of many events, behind the confirmation that makes sense of it when that has not
+    /// left.
+    fn send_behind(&mut self, unconfirmed: &Unconfirmed, entity: Id, event: Response<'static>) {
+        let place = unconfirmed.place(&entity);
+        match place.and_then(|(batch, index)| Some((self.in_flight.get_mut(batch)?, index))) {
+            Some((batch, index)) => batch.keep_back(index, entity, event),
+            None => self.outbox.push(Outgoing::push(&entity, event)),
+        }
+    }
+
+    /// Sends one event, behind the confirmation that makes sense of it when that has not left.
     fn send_event(&mut self, entity: Id, event: Response<'static>) {
         let mut event = event;
         // The newest confirmation: it precedes the event wherever it comes from.

@@ -4,7 +4,8 @@ use super::peer::{Peer, SERVICE_ID, message, queue, subscribed};
 use crate::protocol::command::ServiceQueues;
 use crate::protocol::{Command, Response};
 use crate::relay::Answer;
-use crate::session::{FlushDue, MAX_PENDING_EVENTS};
+use crate::session::outbox::ITEM_BYTES;
+use crate::session::{FlushDue, MAX_PENDING_EVENTS, OUTBOX_PUSH_LIMIT};
 
 /// A session whose subscription to `queue(1, 0)` was confirmed.
 fn subscriber() -> Peer {
@@ -152,4 +153,72 @@ fn a_confirmation_through_a_service_makes_an_end_stale_too() {
     assert!(!peer.session.has_output());
     peer.session.service_joined();
     assert_eq!(peer.tags(), ["SOK", "DELD"]);
+}
+
+#[test]
+fn ends_wait_for_a_reader_that_is_too_slow() {
+    let mut peer = Peer::plain();
+    let total = 3 * OUTBOX_PUSH_LIMIT / ITEM_BYTES;
+    let id = |n: usize| {
+        let mut id = queue(9, 0);
+        id[..8].copy_from_slice(&n.to_be_bytes());
+        id
+    };
+    let mut flushed = 0;
+    for n in 0..total {
+        if peer.session.push(id(n), Response::End) == FlushDue::Now {
+            flushed += peer.session.flush_events();
+        }
+    }
+    flushed += peer.session.flush_events();
+    let room = OUTBOX_PUSH_LIMIT / ITEM_BYTES;
+    assert_eq!(flushed, room);
+    assert!(!peer.session.has_overdue_events());
+    // One of those that wait begins anew.
+    let sub = [peer.sub(&id(total - 1))];
+    peer.send(&sub);
+    peer.answer(0, 0, Response::Sok(None));
+    let mut received = Vec::new();
+    while let Some(block) = peer.next() {
+        received.extend(block.into_iter().map(|r| (r.entity_id, r.response)));
+        if peer.session.has_overdue_events() {
+            assert!(peer.session.has_output());
+            flushed += peer.session.flush_events();
+        }
+    }
+    assert_eq!(flushed, total - 1);
+    received.retain(|(_, response)| matches!(response, Response::End));
+    let expected: Vec<_> = (0..total - 1).map(|n| id(n).to_vec()).collect();
+    let received: Vec<_> = received.into_iter().map(|(id, _)| id.to_vec()).collect();
+    assert_eq!(received, expected);
+}
+
+/// Many blocks wait for the disk while many events come: each goes behind its own confirmation.
+#[test]
+fn many_events_find_their_confirmations() {
+    let mut peer = Peer::plain();
+    let subs = |peer: &mut Peer, block: u8| {
+        let subs: Vec<_> = (0..100).map(|n| peer.sub(&queue(n, block))).collect();
+        peer.send(&subs);
+        (0..100).for_each(|index| peer.executed(u32::from(block), index));
+    };
+    subs(&mut peer, 0);
+    subs(&mut peer, 1);
+    for n in 0..100 {
+        peer.session.push(queue(n, 1), Response::End);
+        peer.session.push(queue(n, 2), Response::End);
+    }
+    assert_eq!(peer.session.flush_events(), 200);
+    // Only what belongs to no confirmation leaves.
+    let free = peer.all();
+    assert_eq!(free.len(), 100);
+    assert!(free.iter().all(|r| r.entity_id[23] == 2));
+    for block in 0..2 {
+        for index in 0..100 {
+            peer.answer(block, index, Response::Sok(None));
+        }
+    }
+    let tags = peer.tags();
+    let expected = [vec!["SOK"; 200], vec!["END"; 100]].concat();
+    assert_eq!(tags, expected);
 }
