@@ -87,7 +87,12 @@ pub enum Answer {
     Refused(ErrorType),
     /// Confirmation of a subscription through a service, to be given once the session is the
     /// subscriber of its service.
-    ServiceSubscription(Response<'static>),
+    ServiceSubscription {
+        /// Confirmation.
+        response: Response<'static>,
+        /// Whether the notifier did not belong to the service before.
+        is_new: bool,
+    },
     /// Confirmation of a subscription, and the message that waited in the queue, to be pushed
     /// right after it.
     Subscribed {

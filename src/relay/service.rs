@@ -159,14 +159,17 @@ impl Services {
 
 impl<S: Store> Shard<S> {
     /// Makes a session the subscriber of its service; [`Effect::ServiceJoined`] tells it when every
-    /// shard knows.
+    /// shard knows. `by_new` says that a notifier made it join that did not belong to the service
+    /// before, and is counted already.
     pub fn join_service(
         &mut self,
         session: SessionRef,
         service_id: &Id,
+        by_new: bool,
         effects: &mut Vec<Effect>,
     ) {
         self.counters.ntf_service_subscribed += 1;
+        self.counters.ntf_service_queues += u64::from(!by_new);
         self.start_join(session, *service_id, None, effects);
     }
 

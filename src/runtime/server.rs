@@ -6,7 +6,8 @@ use super::mesh::{self, Mesh, MeshAlarm};
 use super::partition_key;
 use super::placement;
 use super::shutdown::{DRAIN_TIME, Shutdown};
-use super::timers::{self, SweepReport};
+use super::sweeps::{SweepReport, SweepTotals, Sweeps};
+use super::timers;
 use crate::config::settings::Settings;
 use crate::protocol::{Version, VersionRange};
 use crate::relay::{PARTITIONS, Partitioner, Shard, ShardConfig};
@@ -237,13 +238,12 @@ impl Relay {
             }
         });
         let mut running = self.shards;
-        let mut sweeps = Vec::with_capacity(self.shards);
+        let mut sweeps = Sweeps::new(self.shards);
         while running > 0 {
             match self.reports.recv_timeout(HEARTBEAT) {
                 Ok(Report::Swept(sweep)) => {
-                    sweeps.push(sweep);
-                    if sweeps.len() == self.shards {
-                        log_sweep(sweeps.drain(..));
+                    if let Some(totals) = sweeps.add(sweep) {
+                        log_sweep(totals);
                     }
                 }
                 Ok(Report::Stopped) if self.shutdown.is_requested() => running -= 1,
@@ -271,18 +271,12 @@ fn identity(credential: &Credential, settings: &Settings) -> Result<Identity, Ru
     })
 }
 
-/// What the executors' sweeps of messages found together.
-fn log_sweep(sweeps: impl Iterator<Item = SweepReport>) {
-    let all = sweeps.fold(SweepReport::default(), |sum, sweep| SweepReport {
-        stored: sum.stored + sweep.stored,
-        expired: sum.expired + sweep.expired,
-        queues: sum.queues + sweep.queues,
-    });
-    let SweepReport {
+fn log_sweep(totals: SweepTotals) {
+    let SweepTotals {
         stored,
         expired,
         queues,
-    } = all;
+    } = totals;
     tracing::info!("STORE: messages stored: {stored}, expired: {expired}, queues: {queues}");
 }
 

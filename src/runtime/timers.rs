@@ -2,6 +2,7 @@
 
 use super::connection::STALL_LIMIT;
 use super::core::{Core, IdleProgress};
+use super::sweeps::SweepReport;
 use crate::config::settings::{Expiration, InactiveClients, Settings};
 use crate::relay::{MessageSweep, NotificationSweep};
 use futures_lite::future::yield_now;
@@ -19,17 +20,6 @@ const MIN_INTERVAL: Duration = Duration::from_millis(1);
 const FORGET_INTERVAL: Duration = Duration::from_secs(1);
 /// How often stalled connections are looked for.
 const STALL_CHECK: Duration = Duration::from_secs(10);
-
-/// What one executor's sweep of its messages found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SweepReport {
-    /// Messages left, quota markers included.
-    pub stored: u64,
-    /// Messages dropped.
-    pub expired: u64,
-    /// Queues.
-    pub queues: u64,
-}
 
 /// Starts an executor's timers, which run until their tasks are dropped. `swept` gets the result
 /// of each sweep of messages.
@@ -118,6 +108,7 @@ async fn expire_messages(
         }
         let totals = core.shard().borrow().totals();
         swept(SweepReport {
+            shard: core.index(),
             stored: totals.messages,
             expired: sweep.expired,
             queues: totals.queues,

@@ -19,8 +19,14 @@ pub trait Router {
     );
 
     /// Asks for the session to become the subscriber of its service, and says which shard was
-    /// asked; `None` when it belongs to no service.
-    fn join_service(&mut self, session: SessionRef, context: &Arc<SessionContext>) -> Option<u16>;
+    /// asked; `None` when it belongs to no service. `by_new` says that a notifier made it join that
+    /// did not belong to the service before.
+    fn join_service(
+        &mut self,
+        session: SessionRef,
+        context: &Arc<SessionContext>,
+        by_new: bool,
+    ) -> Option<u16>;
 
     /// Counts a received block.
     fn count_batch(&mut self, kind: BatchKind);

@@ -191,12 +191,12 @@ impl Session {
                     batch.refuse(ticket.index, error);
                 }
             }
-            Answer::ServiceSubscription(response) => {
+            Answer::ServiceSubscription { response, is_new } => {
                 self.takes_effect(ticket);
                 match self.service.confirm(ticket, response) {
                     Err(response) => self.respond(ticket, response),
                     Ok(false) => {}
-                    Ok(true) => match router.join_service(self.reference, &self.context) {
+                    Ok(true) => match router.join_service(self.reference, &self.context, is_new) {
                         Some(shard) => self.touch(shard),
                         // Nothing to wait for.
                         None => self.service_joined(),

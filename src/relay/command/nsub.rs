@@ -62,10 +62,9 @@ fn by_service<S: Store>(
     notifier: &NotifierRecord,
     service: &ServiceSession,
 ) -> Outcome {
-    let is_subscriber = shard.services.subscriber(&service.id) == Some(call.session);
-    let lsn = if notifier.service_id == Some(service.id) {
+    let is_new = notifier.service_id != Some(service.id);
+    let lsn = if !is_new {
         shard.counters.ntf_assoc_duplicate += 1;
-        shard.counters.ntf_service_queues += u64::from(!is_subscriber);
         // The association may still be on its way to the disk.
         shard.store.last()
     } else {
@@ -84,7 +83,7 @@ fn by_service<S: Store>(
         lsn
     };
     let response = Response::Sok(Some(service.id.to_vec().into()));
-    Done::after(lsn, Answer::ServiceSubscription(response))
+    Done::after(lsn, Answer::ServiceSubscription { response, is_new })
 }
 
 /// Tells another session that it lost the subscription: before the disk, or the news would overtake

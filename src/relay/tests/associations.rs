@@ -287,3 +287,31 @@ fn what_waited_comes_with_the_association_or_its_removal() {
         assert_eq!(scene.world.take_notified(), [(plain, 2)]);
     }
 }
+
+/// As many `NSUB` as a connection likes, before it is the subscriber of its service.
+#[test]
+fn a_notifier_is_counted_once_for_each_connection_that_subscribes_by_it() {
+    let mut scene = Scene::new(1);
+    scene.nsub(A(0));
+    let (world, client) = (&mut scene.world, &scene.a[1]);
+    let before = world.counters();
+    let nsub = || {
+        client.transmission(
+            Some(&scene.notifier.key),
+            &scene.notifier.id,
+            &Command::NSub,
+        )
+    };
+    for _ in 0..3 {
+        world.execute(0, client, &[nsub()]);
+        world.take_reply();
+    }
+    assert_eq!(world.counted_since(&before), [("ntf_assoc_duplicate", 3)]);
+    world.start_join(client);
+    let expected = [
+        ("ntf_assoc_duplicate", 3),
+        ("ntf_service_subscribed", 1),
+        ("ntf_service_queues", 1),
+    ];
+    assert_eq!(world.counted_since(&before), expected);
+}

@@ -15,7 +15,7 @@ fn answers(world: &mut World) -> Vec<String> {
             Answer::Response(response) | Answer::Subscribed { response, .. } => words(&response),
             Answer::Redirect { .. } => "redirect".to_owned(),
             Answer::Refused(error) => words(&Response::Err(error)),
-            Answer::ServiceSubscription(_) => "service".to_owned(),
+            Answer::ServiceSubscription { .. } => "service".to_owned(),
         })
         .collect()
 }

@@ -72,7 +72,7 @@ impl Scene {
         std::mem::take(&mut self.world.replies)
             .into_iter()
             .map(|(_, _, answer)| match answer {
-                Answer::Response(response) | Answer::ServiceSubscription(response) => {
+                Answer::Response(response) | Answer::ServiceSubscription { response, .. } => {
                     words(&response)
                 }
                 other => format!("{other:?}"),

@@ -207,6 +207,7 @@ impl World {
         self.shards[usize::from(home)].join_service(
             client.session,
             &client.service_id(),
+            self.is_new_association,
             &mut effects,
         );
         self.collect(home, effects);

@@ -51,6 +51,8 @@ pub struct World {
     pub registered: Vec<Option<Id>>,
     /// Sessions that became subscribers of their service.
     pub joined: Vec<SessionRef>,
+    /// Whether the last notifier that was subscribed through a service had not been its own.
+    pub is_new_association: bool,
     /// Answers to the operator.
     pub operator: Vec<OperatorAnswer>,
 }
@@ -93,6 +95,7 @@ impl World {
             executed: Vec::new(),
             joined: Vec::new(),
             registered: Vec::new(),
+            is_new_association: false,
             operator: Vec::new(),
         }
     }
@@ -155,7 +158,11 @@ impl World {
         assert_eq!(self.replies.len(), 1, "{:?}", self.replies);
         let (session, _, answer) = self.replies.remove(0);
         match answer {
-            Answer::Response(response) | Answer::ServiceSubscription(response) => response,
+            Answer::Response(response) => response,
+            Answer::ServiceSubscription { response, is_new } => {
+                self.is_new_association = is_new;
+                response
+            }
             Answer::Refused(error) => Response::Err(error),
             Answer::Subscribed { response, message } => {
                 // Which queue it belongs to is what the client asked for.

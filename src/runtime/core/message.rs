@@ -23,8 +23,9 @@ pub enum CoreMessage {
     Notify(SessionRef, Vec<(Id, Response<'static>)>),
     /// A session of the sender has room for as many notifications again.
     NotificationsTaken(SessionRef, u32),
-    /// Make a session of the sender the subscriber of its service.
-    JoinService(SessionRef, Id),
+    /// Make a session of the sender the subscriber of its service; whether a notifier made it join
+    /// that did not belong to the service before.
+    JoinService(SessionRef, Id, bool),
     /// The answer to it.
     ServiceJoined(SessionRef),
     /// A service's session of the sender ended.

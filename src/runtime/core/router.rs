@@ -59,10 +59,13 @@ impl CoreRouter<'_> {
                     .borrow_mut()
                     .notifications_taken(session, count, &mut self.effects);
             }
-            CoreMessage::JoinService(session, service_id) => {
-                core.shard
-                    .borrow_mut()
-                    .join_service(session, &service_id, &mut self.effects);
+            CoreMessage::JoinService(session, service_id, by_new) => {
+                core.shard.borrow_mut().join_service(
+                    session,
+                    &service_id,
+                    by_new,
+                    &mut self.effects,
+                );
             }
             CoreMessage::ServiceJoined(session) => self.service_joined(session),
             CoreMessage::ServiceClosed(session, service_id) => {
@@ -298,18 +301,25 @@ impl Router for CoreRouter<'_> {
         }
     }
 
-    fn join_service(&mut self, session: SessionRef, context: &Arc<SessionContext>) -> Option<u16> {
+    fn join_service(
+        &mut self,
+        session: SessionRef,
+        context: &Arc<SessionContext>,
+        by_new: bool,
+    ) -> Option<u16> {
         let service_id = context.service()?.id;
         let shard = self.core.partitioner.shard_of(&service_id);
         if shard == self.core.index {
-            self.core
-                .shard
-                .borrow_mut()
-                .join_service(session, &service_id, &mut self.effects);
+            self.core.shard.borrow_mut().join_service(
+                session,
+                &service_id,
+                by_new,
+                &mut self.effects,
+            );
         } else {
             self.core
                 .mesh
-                .send(shard, CoreMessage::JoinService(session, service_id));
+                .send(shard, CoreMessage::JoinService(session, service_id, by_new));
         }
         Some(shard)
     }

@@ -566,7 +566,7 @@ fn a_session_joins_its_service_wherever_that_lives() {
         let context =
             Arc::new(SessionContext::new(Version::CURRENT, &[1; 32], None).with_service(service));
         let session = peer.client.session;
-        let asked = cores[0].run(|router| router.join_service(session, &context));
+        let asked = cores[0].run(|router| router.join_service(session, &context, true));
         assert_eq!(asked, Some(home));
         settle(&cores);
         assert!(
@@ -576,7 +576,7 @@ fn a_session_joins_its_service_wherever_that_lives() {
                 .holds_service_subscription()
         );
         assert!(peer.is_woken());
-        let asked = cores[0].run(|router| router.join_service(session, &peer.client.context));
+        let asked = cores[0].run(|router| router.join_service(session, &peer.client.context, true));
         assert_eq!(asked, None);
     }
 }

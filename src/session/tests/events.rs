@@ -147,7 +147,8 @@ fn a_confirmation_through_a_service_makes_an_end_stale_too() {
     peer.session.push(queue(1, 0), Response::End);
     let nsub = [peer.transmission(&[1], &queue(1, 0), &Command::NSub)];
     peer.send(&nsub);
-    peer.answer(0, 0, Answer::ServiceSubscription(Response::Sok(None)));
+    let (response, is_new) = (Response::Sok(None), true);
+    peer.answer(0, 0, Answer::ServiceSubscription { response, is_new });
     // The session is not the subscriber of its service yet, but of this queue.
     peer.push(queue(1, 0), Response::Deld);
     assert!(!peer.session.has_output());

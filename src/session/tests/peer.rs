@@ -25,6 +25,8 @@ pub struct Notes {
     pub groups: Vec<usize>,
     /// Sessions that asked for their service.
     pub joining: usize,
+    /// Whether a new notifier made the last of them.
+    pub joined_by_new: bool,
     pub counted: Vec<BatchKind>,
 }
 
@@ -54,9 +56,15 @@ impl Router for Notes {
         self.groups.push(requests.len());
     }
 
-    fn join_service(&mut self, _: SessionRef, context: &Arc<SessionContext>) -> Option<u16> {
+    fn join_service(
+        &mut self,
+        _: SessionRef,
+        context: &Arc<SessionContext>,
+        by_new: bool,
+    ) -> Option<u16> {
         context.service()?;
         self.joining += 1;
+        self.joined_by_new = by_new;
         Some(SERVICE_SHARD)
     }
 

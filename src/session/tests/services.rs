@@ -8,7 +8,10 @@ use crate::session::{OUTBOX_HIGH_WATER, OUTBOX_LOW_WATER};
 use crate::store::Id;
 
 fn confirmed() -> Answer {
-    Answer::ServiceSubscription(Response::Sok(None))
+    Answer::ServiceSubscription {
+        response: Response::Sok(None),
+        is_new: true,
+    }
 }
 
 /// Sends blocks of one `NSUB` each.
@@ -35,6 +38,20 @@ fn confirmations_wait_until_the_session_has_joined_its_service() {
     assert_eq!(peer.tags(), ["SOK"]);
     assert_eq!(peer.router.joining, 1);
     assert!(peer.session.is_settled());
+}
+
+#[test]
+fn a_session_says_whether_a_new_notifier_made_it_join() {
+    for first in [true, false] {
+        let mut peer = Peer::service();
+        subscribe(&mut peer, 2);
+        for (batch, is_new) in [(0, first), (1, !first)] {
+            let response = Response::Sok(None);
+            peer.answer(batch, 0, Answer::ServiceSubscription { response, is_new });
+        }
+        assert_eq!(peer.router.joining, 1);
+        assert_eq!(peer.router.joined_by_new, first);
+    }
 }
 
 #[test]

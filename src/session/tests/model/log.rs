@@ -185,7 +185,9 @@ impl Log {
     pub fn answered(&mut self, ticket: Ticket, answer: &Answer, message_behind: Option<Ticket>) {
         let version = self.context.version();
         let (refused, bytes) = match answer {
-            Answer::Response(r) | Answer::ServiceSubscription(r) => (false, encoded(r, version)),
+            Answer::Response(r) | Answer::ServiceSubscription { response: r, .. } => {
+                (false, encoded(r, version))
+            }
             Answer::Subscribed { response, .. } => (false, encoded(response, version)),
             Answer::Refused(error) => (true, encoded(&Response::Err(error.clone()), version)),
             Answer::Redirect { .. } => panic!("a redirect is no answer"),

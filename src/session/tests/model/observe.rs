@@ -456,9 +456,13 @@ impl World {
             {
                 self.count("SOK");
             }
-            (Expected::ServiceSok(service), Answer::ServiceSubscription(Response::Sok(other)))
-                if bytes(Some(*service)) == *other =>
-            {
+            (
+                Expected::ServiceSok(service),
+                Answer::ServiceSubscription {
+                    response: Response::Sok(other),
+                    ..
+                },
+            ) if bytes(Some(*service)) == *other => {
                 self.count("SOK of services");
             }
             (

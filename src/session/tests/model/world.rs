@@ -132,7 +132,8 @@ impl World {
             self.reference.join_begins(self.core, service, session);
         }
         self.on_shard(&[], |shard, _, effects| {
-            shard.join_service(session, &service, effects);
+            // What it counts is not modelled.
+            shard.join_service(session, &service, true, effects);
         });
     }
 
@@ -189,7 +190,12 @@ impl Router for World {
         }
     }
 
-    fn join_service(&mut self, session: SessionRef, context: &Arc<SessionContext>) -> Option<u16> {
+    fn join_service(
+        &mut self,
+        session: SessionRef,
+        context: &Arc<SessionContext>,
+        _: bool,
+    ) -> Option<u16> {
         let service = context.service()?.id;
         let home = self.partitioner.shard_of(&service);
         if home == self.core {
