@@ -5,6 +5,7 @@
 //! whatever the number of shards.
 
 use crate::store::Id;
+use crate::store::log::Partitions;
 use aes::Aes128;
 use aes::cipher::{BlockDecrypt, BlockEncrypt, KeyInit};
 use rand::{CryptoRng, Rng, RngCore};
@@ -34,6 +35,16 @@ impl fmt::Debug for Partitioner {
         f.debug_struct("Partitioner")
             .field("shards", &self.shards)
             .finish_non_exhaustive()
+    }
+}
+
+impl Partitions for Partitioner {
+    fn partition(&self, id: &Id) -> u16 {
+        Self::partition(self, id).0
+    }
+
+    fn shard(&self, partition: u16) -> u16 {
+        Self::shard(self, Partition(partition % PARTITIONS))
     }
 }
 

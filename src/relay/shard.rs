@@ -402,6 +402,16 @@ impl<S: Store> Shard<S> {
         }
     }
 
+    /// What keeps the queues.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// The same, to be looked after.
+    pub fn store_mut(&mut self) -> &mut S {
+        &mut self.store
+    }
+
     /// Whether a session is subscribed to messages or notifications of any queue by itself.
     pub fn has_subscriptions(&self, session: SessionRef) -> bool {
         self.subscriptions.is_subscriber(session) || self.notifications.has_subscriptions(session)

@@ -19,7 +19,7 @@ use crate::relay::{
     Counters, MessageSweep, NotificationSweep, Partitioner, SessionRef, Shard, Timestamp,
 };
 use crate::session::Session;
-use crate::store::{Id, MemoryStore};
+use crate::store::{AnyStore, Id};
 use rand_chacha::ChaCha20Rng;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
@@ -44,7 +44,7 @@ pub struct Core {
     index: u16,
     partitioner: Partitioner,
     queue_placement: QueuePlacement,
-    shard: RefCell<Shard<MemoryStore>>,
+    shard: RefCell<Shard<AnyStore>>,
     sessions: RefCell<Sessions>,
     mesh: Mesh<CoreMessage>,
     rng: RefCell<ChaCha20Rng>,
@@ -72,7 +72,7 @@ impl Core {
         index: u16,
         partitioner: Partitioner,
         queue_placement: QueuePlacement,
-        shard: Shard<MemoryStore>,
+        shard: Shard<AnyStore>,
         mesh: Mesh<CoreMessage>,
         rng: ChaCha20Rng,
         event_interval: Duration,
@@ -108,7 +108,7 @@ impl Core {
     }
 
     /// The shard; borrowed only within a poll.
-    pub fn shard(&self) -> &RefCell<Shard<MemoryStore>> {
+    pub fn shard(&self) -> &RefCell<Shard<AnyStore>> {
         &self.shard
     }
 

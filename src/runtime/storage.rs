@@ -1,0 +1,200 @@
+//! What a durable store needs done that takes time: syncing, making and removing segments. It is
+//! done by threads beside the executor, which goes on meanwhile.
+
+use super::core::Core;
+use super::partition_key::PartitionKey;
+use crate::config::settings::Settings;
+use crate::config::values::Durability;
+use crate::crypto::hash;
+use crate::relay::Partitioner;
+use crate::store::log::{
+    Directory, LogOptions, LogStore, OpenError, PrepareSegment, Promise, RemoveSegment, SyncFailed,
+};
+use crate::store::{AnyStore, Lsn, MemoryStore, Store};
+use futures_lite::future::{poll_fn, yield_now};
+use glommio::timer::sleep;
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// Threads beside an executor: one syncs, another makes segments.
+pub const BLOCKING_THREADS: usize = 2;
+/// Folder of the store in the state directory.
+pub const STORE_FOLDER: &str = "smp-server-store";
+
+/// Time between two looks for space to be had.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_millis(100);
+/// Bytes read or copied for space before connections get a turn.
+const MAINTENANCE_STEP: usize = 256 << 10;
+/// Time between syncs when nobody waits for them.
+const LAZY_SYNC_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Tells the tasks of a store that it has changed.
+#[derive(Debug, Default)]
+pub struct StoreWatch {
+    seen: Cell<Lsn>,
+    tasks: RefCell<Vec<Waker>>,
+}
+
+impl StoreWatch {
+    /// Notes the last change; wakes the tasks when it is another.
+    pub fn note(&self, last: Lsn) {
+        if self.seen.replace(last) != last {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        self.tasks.take().into_iter().for_each(Waker::wake);
+    }
+}
+
+/// The folder of a shard's logs.
+pub fn shard_folder(state_dir: &Path, shard: u16) -> PathBuf {
+    state_dir.join(STORE_FOLDER).join(format!("shard-{shard}"))
+}
+
+/// Opens the store of a shard as configured.
+pub fn open(
+    settings: &Settings,
+    state_dir: &Path,
+    shard: u16,
+    partitioner: &Partitioner,
+    key: &PartitionKey,
+) -> Result<AnyStore, OpenError> {
+    if !settings.storage.enable {
+        return Ok(AnyStore::Memory(Box::new(MemoryStore::new())));
+    }
+    let folder = shard_folder(state_dir, shard);
+    let io = |source| OpenError::Io {
+        file: folder.display().to_string(),
+        source,
+    };
+    std::fs::create_dir_all(&folder).map_err(io)?;
+    let options = LogOptions {
+        segment_len: usize::try_from(settings.relay.segment_size).unwrap_or(usize::MAX),
+        promise: match settings.relay.durability {
+            Durability::Disk => Promise::Disk,
+            Durability::Process => Promise::Process,
+        },
+        index_key: index_key(key),
+    };
+    let began = Instant::now();
+    let directory = Directory::open(&folder).map_err(io)?;
+    let (store, report) = LogStore::open(directory, shard, Arc::new(partitioner.clone()), &options)?;
+    let totals = store.totals();
+    tracing::info!(
+        "shard {shard}: {} queues and {} messages from {} records in {} ms",
+        totals.queues,
+        totals.messages,
+        report.records,
+        began.elapsed().as_millis(),
+    );
+    if report.dropped > 0 {
+        tracing::info!(
+            "shard {shard}: {} records at the end of the log had not been confirmed to anybody \
+             and do not count",
+            report.dropped,
+        );
+    }
+    Ok(AnyStore::Log(Box::new(store)))
+}
+
+/// Ids in memory are hashed under a key of their own.
+fn index_key(key: &PartitionKey) -> [u8; 16] {
+    let hash = hash::sha256_parts(&[b"index of ids", &key[..]]);
+    let mut index_key = [0; 16];
+    index_key.copy_from_slice(&hash[..16]);
+    index_key
+}
+
+impl Core {
+    /// Waits until `look` finds something to do in the durable store.
+    async fn store_work<T>(&self, mut look: impl FnMut(&mut LogStore) -> Option<T>) -> T {
+        poll_fn(|cx| {
+            let mut shard = self.shard().borrow_mut();
+            match shard.store_mut().log().and_then(&mut look) {
+                Some(work) => Poll::Ready(work),
+                None => {
+                    self.store_watch().tasks.borrow_mut().push(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    fn with_log<T>(&self, work: impl FnOnce(&mut LogStore) -> T) -> Option<T> {
+        self.shard().borrow_mut().store_mut().log().map(work)
+    }
+}
+
+/// Makes changes durable, whatever has come together by then; ends only with a failure, after
+/// which nothing may be promised.
+pub async fn keep_durable(core: Rc<Core>, promise: Durability) -> SyncFailed {
+    loop {
+        let request = core.store_work(LogStore::pending_sync).await;
+        let result = glommio::executor()
+            .spawn_blocking(move || request.run())
+            .await;
+        match result {
+            Ok(upto) => core.synced(upto),
+            Err(failure) => return failure,
+        }
+        if promise == Durability::Process {
+            sleep(LAZY_SYNC_INTERVAL).await;
+        }
+    }
+}
+
+enum Chore {
+    Prepare(PrepareSegment<Directory>),
+    Remove(RemoveSegment<Directory>),
+}
+
+/// Has segments made before they are needed, and those removed that are not.
+pub async fn keep_space(core: Rc<Core>) {
+    loop {
+        let chore = core
+            .store_work(|store| {
+                let prepare = store.wants_segment().map(Chore::Prepare);
+                prepare.or_else(|| store.surplus_segment().map(Chore::Remove))
+            })
+            .await;
+        match chore {
+            Chore::Prepare(prepare) => {
+                let prepared = glommio::executor()
+                    .spawn_blocking(move || prepare.run())
+                    .await;
+                let result = core.with_log(|store| store.segment_ready(prepared));
+                if let Some(Err(error)) = result {
+                    core.note_full_disk(&error);
+                } else {
+                    core.note_space();
+                }
+            }
+            Chore::Remove(remove) => {
+                let result = glommio::executor()
+                    .spawn_blocking(move || remove.run())
+                    .await;
+                if let Err(error) = result {
+                    tracing::warn!("cannot remove a log segment that is not needed: {error}");
+                }
+            }
+        }
+    }
+}
+
+/// Makes space in small steps.
+pub async fn maintain(core: Rc<Core>) {
+    loop {
+        sleep(MAINTENANCE_INTERVAL).await;
+        while core.with_log(|store| store.maintain(MAINTENANCE_STEP)) == Some(true) {
+            yield_now().await;
+        }
+        core.store_watch().wake();
+    }
+}
