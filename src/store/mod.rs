@@ -4,6 +4,7 @@
 //! messages. Every change is appended and gets a log sequence number ([`Lsn`]); the shard answers a
 //! client only once the change it promises is durable.
 
+pub mod log;
 mod memory;
 mod record;
 

@@ -1,0 +1,6 @@
+mod codec;
+mod corruption;
+mod fake;
+mod model;
+mod power;
+mod space;
