@@ -13,17 +13,19 @@ use idle::IdleCheck;
 
 use super::mesh::Mesh;
 use super::registration::Registrations;
+use super::storage::StoreWatch;
 use crate::config::values::QueuePlacement;
 use crate::protocol::batch::MAX_BATCH_ITEMS;
 use crate::relay::{
     Counters, MessageSweep, NotificationSweep, Partitioner, SessionRef, Shard, Timestamp,
 };
 use crate::session::Session;
-use crate::store::{AnyStore, Id};
+use crate::store::{AnyStore, Id, Lsn, Store};
 use rand_chacha::ChaCha20Rng;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
@@ -59,6 +61,9 @@ pub struct Core {
     with_events: RefCell<BTreeSet<SessionRef>>,
     counters: RefCell<Counters>,
     registrations: Registrations,
+    store_watch: StoreWatch,
+    /// Whether the store could not be given more space.
+    disk_full: Cell<bool>,
     /// Silent sessions that may have to be closed.
     idle: RefCell<HashMap<SessionRef, IdleCheck>>,
     /// The executor's main task, which looks at the shutdown flag.
@@ -92,6 +97,8 @@ impl Core {
             with_events: RefCell::default(),
             counters: RefCell::default(),
             registrations: Registrations::default(),
+            store_watch: StoreWatch::default(),
+            disk_full: Cell::new(false),
             idle: RefCell::default(),
             main: RefCell::default(),
         }
@@ -232,7 +239,41 @@ impl Core {
         let result = work(&mut router);
         router.carry_out();
         self.mesh.announce();
+        self.store_watch.note(self.shard.borrow().store().last());
         result
+    }
+
+    /// Who is to be told of changes in the store.
+    pub fn store_watch(&self) -> &StoreWatch {
+        &self.store_watch
+    }
+
+    /// Everything up to a change is durable: lets the answers go that promise it.
+    pub fn synced(&self, upto: Lsn) {
+        self.run(|router| {
+            let mut shard = self.shard.borrow_mut();
+            if let Some(store) = shard.store_mut().log() {
+                store.synced(upto);
+            }
+            shard.release_durable(&mut router.effects);
+        });
+    }
+
+    /// Says once that the store gets no more space.
+    pub fn note_full_disk(&self, error: &io::Error) {
+        if !self.disk_full.replace(true) {
+            tracing::error!(
+                "no space for the log: {error}. Existing queues are served; new queues and \
+                 messages are refused until there is some"
+            );
+        }
+    }
+
+    /// Says that there is space again.
+    pub fn note_space(&self) {
+        if self.disk_full.replace(false) {
+            tracing::info!("there is space for the log again");
+        }
     }
 
     /// Asks the shard of a queue to push its message again.

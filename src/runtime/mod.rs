@@ -13,6 +13,7 @@ mod placement;
 mod registration;
 mod server;
 mod shutdown;
+mod storage;
 mod timers;
 
 pub use server::{RelayPlan, RunError, run};

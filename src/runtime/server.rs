@@ -6,18 +6,20 @@ use super::mesh::{self, Mesh, MeshAlarm};
 use super::partition_key;
 use super::placement;
 use super::shutdown::{DRAIN_TIME, Shutdown};
+use super::storage;
 use super::timers::{self, SweepReport};
 use crate::config::settings::Settings;
 use crate::protocol::{Version, VersionRange};
 use crate::relay::{PARTITIONS, Partitioner, Shard, ShardConfig};
 use crate::session::Identity;
-use crate::store::MemoryStore;
+use crate::store::AnyStore;
+use crate::store::log::{OpenError, SyncFailed};
 use crate::transport::config::{ServerOptions, server_config};
 use crate::transport::credential::{Credential, CredentialError};
 use crate::transport::listener::{ListenError, Listener, Reservation};
 use futures_lite::future::poll_fn;
 use glommio::timer::sleep;
-use glommio::{GlommioError, LocalExecutorBuilder, Placement, spawn_local};
+use glommio::{GlommioError, LocalExecutorBuilder, Placement, PoolPlacement, spawn_local};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use rustls::ServerConfig;
@@ -33,6 +35,7 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 /// Registered buffers of an executor: only sockets use it, which need none.
 const IO_MEMORY: usize = 64 << 10;
@@ -82,6 +85,12 @@ pub enum RunError {
          unit, `ulimit -l` in a shell)"
     )]
     Executor(String),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// What was received cannot be kept.
+    #[error(transparent)]
+    Sync(#[from] SyncFailed),
     /// Signals cannot be received.
     #[error("signal handlers: {0}")]
     Signals(io::Error),
@@ -115,6 +124,9 @@ struct Shared {
     tls: Arc<ServerConfig>,
     identity: Arc<Identity>,
     partitioner: Partitioner,
+    state_dir: PathBuf,
+    /// Secret of the state directory.
+    key: Zeroizing<[u8; 16]>,
     addresses: Vec<SocketAddr>,
     shards: u16,
     shutdown: Shutdown,
@@ -171,6 +183,8 @@ impl Relay {
             tls: server_config(&credential, options)?,
             identity: Arc::new(identity(&credential, settings)?),
             partitioner: Partitioner::new(&key, shard_count),
+            state_dir: plan.state_dir.clone(),
+            key,
             addresses: addresses.clone(),
             shards: shard_count,
             shutdown: shutdown.clone(),
@@ -311,16 +325,20 @@ fn run_shard(
     mesh: Mesh<CoreMessage>,
     report: &mpsc::Sender<Report>,
 ) -> Result<(), RunError> {
+    let (settings, partitioner) = (&shared.settings, &shared.partitioner);
+    let store = storage::open(settings, &shared.state_dir, index, partitioner, &shared.key)?;
     let executor = LocalExecutorBuilder::new(placement)
         .name(&format!("shard-{index}"))
         .io_memory(IO_MEMORY)
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(storage::BLOCKING_THREADS))
         .make()?;
-    executor.run(run_executor(index, shared, mesh, report))
+    executor.run(run_executor(index, shared, store, mesh, report))
 }
 
 async fn run_executor(
     index: u16,
     shared: &Shared,
+    store: AnyStore,
     mesh: Mesh<CoreMessage>,
     report: &mpsc::Sender<Report>,
 ) -> Result<(), RunError> {
@@ -337,7 +355,7 @@ async fn run_executor(
             notification_ttl: whole_seconds(settings.storage.notifications.ttl),
             day_starts_at: 0,
         },
-        MemoryStore::new(),
+        store,
         ChaCha20Rng::from_os_rng(),
     );
     let core = Rc::new(Core::new(
@@ -376,6 +394,15 @@ async fn run_executor(
         // The main thread may have given up already.
         let _ = swept.send(Report::Swept(sweep));
     });
+    let durability = settings.relay.durability;
+    let keeping = [
+        spawn_local(storage::keep_space(Rc::clone(&core))),
+        spawn_local(storage::maintain(Rc::clone(&core))),
+        spawn_local({
+            let (core, failure) = (Rc::clone(&core), Rc::clone(&failure));
+            async move { failure.set(storage::keep_durable(core, durability).await) }
+        }),
+    ];
     // The main thread may have given up already.
     let _ = report.send(Report::Listening);
 
@@ -385,22 +412,22 @@ async fn run_executor(
     }
     drain(&core, &shared.shutdown).await;
     receiving.cancel().await;
-    for task in timers {
+    for task in timers.into_iter().chain(keeping) {
         task.cancel().await;
     }
     result
 }
 
-/// A listener's failure, which ends the executor, and the task that waits for it.
+/// What fails and ends the executor, and the task that waits for it.
 #[derive(Default)]
 struct Failure {
-    error: Cell<Option<ListenError>>,
+    error: Cell<Option<RunError>>,
     waiting: RefCell<Option<Waker>>,
 }
 
 impl Failure {
-    fn set(&self, error: ListenError) {
-        self.error.set(Some(error));
+    fn set(&self, error: impl Into<RunError>) {
+        self.error.set(Some(error.into()));
         if let Some(waker) = self.waiting.take() {
             waker.wake();
         }
@@ -410,7 +437,7 @@ impl Failure {
     async fn or_stop(&self, shutdown: &Shutdown, core: &Core) -> Result<(), RunError> {
         poll_fn(|cx| {
             if let Some(error) = self.error.take() {
-                return Poll::Ready(Err(error.into()));
+                return Poll::Ready(Err(error));
             }
             if shutdown.is_requested() {
                 return Poll::Ready(Ok(()));

@@ -2,7 +2,6 @@
 //! done by threads beside the executor, which goes on meanwhile.
 
 use super::core::Core;
-use super::partition_key::PartitionKey;
 use crate::config::settings::Settings;
 use crate::config::values::Durability;
 use crate::crypto::hash;
@@ -19,6 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
 
 /// Threads beside an executor: one syncs, another makes segments.
 pub const BLOCKING_THREADS: usize = 2;
@@ -63,7 +63,7 @@ pub fn open(
     state_dir: &Path,
     shard: u16,
     partitioner: &Partitioner,
-    key: &PartitionKey,
+    key: &[u8; 16],
 ) -> Result<AnyStore, OpenError> {
     if !settings.storage.enable {
         return Ok(AnyStore::Memory(Box::new(MemoryStore::new())));
@@ -84,7 +84,8 @@ pub fn open(
     };
     let began = Instant::now();
     let directory = Directory::open(&folder).map_err(io)?;
-    let (store, report) = LogStore::open(directory, shard, Arc::new(partitioner.clone()), &options)?;
+    let (store, report) =
+        LogStore::open(directory, shard, Arc::new(partitioner.clone()), &options)?;
     let totals = store.totals();
     tracing::info!(
         "shard {shard}: {} queues and {} messages from {} records in {} ms",
@@ -104,8 +105,9 @@ pub fn open(
 }
 
 /// Ids in memory are hashed under a key of their own.
-fn index_key(key: &PartitionKey) -> [u8; 16] {
-    let hash = hash::sha256_parts(&[b"index of ids", &key[..]]);
+fn index_key(key: &[u8; 16]) -> [u8; 16] {
+    let input = Zeroizing::new([&b"index of ids"[..], key].concat());
+    let hash = hash::sha256(&input);
     let mut index_key = [0; 16];
     index_key.copy_from_slice(&hash[..16]);
     index_key
@@ -119,7 +121,10 @@ impl Core {
             match shard.store_mut().log().and_then(&mut look) {
                 Some(work) => Poll::Ready(work),
                 None => {
-                    self.store_watch().tasks.borrow_mut().push(cx.waker().clone());
+                    self.store_watch()
+                        .tasks
+                        .borrow_mut()
+                        .push(cx.waker().clone());
                     Poll::Pending
                 }
             }

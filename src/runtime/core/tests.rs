@@ -41,7 +41,7 @@ fn cores_with(count: u16, placement: QueuePlacement, event_interval: Duration) -
                 day_starts_at: 0,
             };
             let rng = |n| ChaCha20Rng::seed_from_u64(2 * u64::from(index) + n);
-            let shard = Shard::new(config, MemoryStore::new(), rng(0));
+            let shard = Shard::new(config, AnyStore::Memory(Box::default()), rng(0));
             let (partitioner, rng) = (partitioner.clone(), rng(1));
             Core::new(
                 index,

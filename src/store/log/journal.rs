@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 
 /// Segments kept ready.
-const READY_SEGMENTS: usize = 3;
+const READY_SEGMENTS: usize = 4;
 /// Of these, how many are not for what fills the disk.
 const RESERVED_SEGMENTS: usize = 2;
 /// Of those, how many are not for compaction either, which must not starve what it waits for.

@@ -15,7 +15,7 @@ use crate::store::{
     QueueSlot, QueueStatus, ServiceRecord, Store, StoreError, StoredMessage, Totals,
 };
 use smallvec::SmallVec;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use zeroize::{Zeroize, Zeroizing};
@@ -628,7 +628,7 @@ impl<D: Disk> Store for LogStore<D> {
     }
 
     fn message_count(&self, slot: QueueSlot) -> usize {
-        self.slots.messages(slot.0).map_or(0, |list| list.len())
+        self.slots.messages(slot.0).map_or(0, VecDeque::len)
     }
 
     fn next_with_messages(&self, after: Option<QueueSlot>) -> Option<QueueSlot> {
