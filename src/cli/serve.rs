@@ -28,7 +28,11 @@ pub fn serve(plan: StartPlan) -> anyhow::Result<()> {
     std::fs::create_dir_all(state).with_context(|| format!("cannot create {}", state.display()))?;
     let _lock = StateLock::acquire(state)?;
     refuse_foreign_state(state)?;
-    tracing::warn!("queues and messages are kept in memory only and are lost when the relay stops");
+    if !plan.settings.storage.enable {
+        tracing::warn!(
+            "queues and messages are lost when the relay stops: [STORE_LOG] enable = off"
+        );
+    }
     if plan.maintenance {
         let line = "Server started in 'maintenance' mode, exiting";
         let _ = writeln!(stdout(), "{line}");

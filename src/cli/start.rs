@@ -6,6 +6,7 @@ use crate::cli::{CliError, Console, Directories, start_lines, version};
 use crate::config::settings::Https;
 use crate::config::{Settings, SettingsError};
 use crate::crypto::certificate::Fingerprint;
+use crate::runtime::storage::STORE_FOLDER;
 use crate::transport::credential::{self, Credential, CredentialError};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -177,7 +178,9 @@ fn print_lines(plan: &StartPlan, console: &mut Console<'_>) -> Result<(), CliErr
     let information = settings.information.as_ref();
     let uri = information.map(|information| information.source_code.as_str());
     console.line(&start_lines::source_code(uri))?;
-    console.line(&start_lines::store_log(None))?;
+    let store = plan.state_dir.join(STORE_FOLDER);
+    let store = settings.storage.enable.then_some(&*store);
+    console.line(&start_lines::store_log(store))?;
     if let Some(advice) = start_lines::port_advice(&transport.port.ports) {
         console.line(advice)?;
     }

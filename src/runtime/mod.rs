@@ -13,7 +13,7 @@ mod placement;
 mod registration;
 mod server;
 mod shutdown;
-mod storage;
+pub mod storage;
 mod timers;
 
 pub use server::{RelayPlan, RunError, run};

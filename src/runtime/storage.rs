@@ -101,7 +101,21 @@ pub fn open(
             report.dropped,
         );
     }
-    Ok(AnyStore::Log(Box::new(store)))
+    let mut store = AnyStore::Log(Box::new(store));
+    if !settings.storage.restore_messages {
+        drop_messages(&mut store);
+    }
+    Ok(store)
+}
+
+/// Forgets all messages, as an operator may want at each start.
+fn drop_messages(store: &mut AnyStore) {
+    while let Some(slot) = store.next_with_messages(None) {
+        // What cannot be dropped for want of space is kept.
+        if store.pop_message(slot).is_err() {
+            return;
+        }
+    }
 }
 
 /// Ids in memory are hashed under a key of their own.
