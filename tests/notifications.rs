@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use support::wire::{self, Item};
 use support::{
     Hello, Key, Notifier, RawSession, Recipient, Server, Setup, ask, every_placement,
-    every_placement_at_once, expect_event, expect_ok, send, send_notifying, unknown_id,
+    every_placement_at_once, expect_event, expect_ok, flagged, send, send_notifying, unknown_id,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -26,14 +26,7 @@ async fn two(server: &Server) -> (Client, Client) {
     (server.client().await, server.client().await)
 }
 
-/// Sends a message of which somebody is to be notified, and acknowledges it. Returns its id.
-async fn flagged(client: &mut Client, queue: &Recipient) -> Vec<u8> {
-    let (id, _) = flagged_in_queue(client, queue).await;
-    expect_ok(queue.ack(client, &id).await);
-    id
-}
-
-/// Sends such a message and fetches it: its id and body.
+/// Sends a message of which somebody is to be notified, and fetches it: its id and body.
 async fn flagged_in_queue(client: &mut Client, queue: &Recipient) -> (Vec<u8>, Vec<u8>) {
     let sent = send_notifying(client, queue.sender_id(), Auth::None, b"flagged").await;
     expect_ok(sent);
@@ -90,6 +83,29 @@ fn other_messages_are_not_notified() {
         assert_eq!(sent, AUTH);
         let (queue, notifier) = Recipient::create_with_notifier(&mut recipient, false).await;
         expect_ok(notifier.subscribe(&mut subscriber).await);
+        let id = flagged(&mut recipient, &queue).await;
+        assert_eq!(notifier.pushed(&mut subscriber).await, id);
+    });
+}
+
+#[test]
+fn the_marker_of_a_full_queue_is_not_notified() {
+    let setup = setup().set("RELAY", "msg_queue_quota", "1");
+    every_placement(&setup, async |server| {
+        let (mut recipient, mut subscriber) = two(server).await;
+        let (queue, notifier) = Recipient::create_with_notifier(&mut recipient, false).await;
+        expect_ok(notifier.subscribe(&mut subscriber).await);
+        let (id, _) = flagged_in_queue(&mut recipient, &queue).await;
+        for _ in 0..3 {
+            let to = queue.sender_id();
+            let refused = send_notifying(&mut recipient, to, Auth::None, b"").await;
+            assert_eq!(refused, Response::Err(ErrorType::Quota));
+        }
+        assert_eq!(notifier.pushed(&mut subscriber).await, id);
+        expect_ok(queue.ack(&mut recipient, &id).await);
+        let (marker, body) = queue.open_any(queue.ask(&mut recipient, &Command::Get).await);
+        assert_eq!(body, None);
+        expect_ok(queue.ack(&mut recipient, &marker).await);
         let id = flagged(&mut recipient, &queue).await;
         assert_eq!(notifier.pushed(&mut subscriber).await, id);
     });

@@ -1,6 +1,7 @@
 //! What a shard wants done after it has handled its input.
 
 use super::operator::{OperatorAnswer, OperatorCall};
+use super::release::Confirmation;
 use super::service::ServiceMessage;
 use super::session_ref::{SessionRef, Ticket};
 use crate::protocol::{ErrorType, Response};
@@ -141,6 +142,8 @@ pub enum PeerMessage {
         kind: IdKind,
         /// The id.
         id: Id,
+        /// What to answer then, if somebody waits for it.
+        confirmation: Option<Confirmation>,
     },
     /// About a service.
     Service(ServiceMessage),

@@ -105,6 +105,15 @@ impl Services {
         !self.joins.is_empty()
     }
 
+    /// Sizes of the tables, by name.
+    #[cfg(test)]
+    pub fn sizes(&self) -> [(&'static str, usize); 2] {
+        [
+            ("service subscribers", self.subscribers.len()),
+            ("service joins", self.joins.len()),
+        ]
+    }
+
     fn subscribe(&mut self, service_id: Id, session: SessionRef) -> Option<SessionRef> {
         self.subscribers.insert(service_id, session)
     }

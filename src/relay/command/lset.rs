@@ -6,6 +6,7 @@ use crate::protocol::error::CommandError;
 use crate::protocol::{ErrorType, Response};
 use crate::relay::effect::{Effect, PeerMessage};
 use crate::relay::pending::PendingChange;
+use crate::relay::release::Confirmation;
 use crate::relay::session_ref::{SessionRef, Ticket};
 use crate::relay::shard::{Call, Done, Outcome, Shard};
 use crate::store::{Id, IdKind, LinkContent, Location, QueueChange, QueueSlot, Store, StoreError};
@@ -135,12 +136,16 @@ pub(in crate::relay) fn resume<S: Store>(
     };
     let (lsn, answer) = match outcome {
         Ok(done) => (done.lsn, done.answer),
-        Err(error) => {
-            if reserved.is_ok() {
-                effects.extend(shard.release_link(&link_id));
-            }
-            (None, error.into())
+        Err(error) if reserved.is_ok() => {
+            let confirmation = Some(Confirmation {
+                session,
+                ticket,
+                outcome: Err(error),
+            });
+            shard.release_link(&link_id, None, confirmation, effects);
+            return;
         }
+        Err(error) => (None, error.into()),
     };
     let reply = Effect::Reply {
         session,

@@ -9,6 +9,7 @@ use crate::protocol::{ErrorType, Response};
 use crate::relay::effect::{Answer, Effect, PeerMessage};
 use crate::relay::partition::Partition;
 use crate::relay::pending::PendingChange;
+use crate::relay::release::Confirmation;
 use crate::relay::session_ref::{SessionRef, Ticket};
 use crate::relay::shard::{Call, Done, Failure, Shard};
 use crate::store::{
@@ -126,14 +127,18 @@ pub(in crate::relay) fn resume<S: Store>(
     } = queue;
     let granted = reserved.is_ok();
     let created = reserved.and_then(|()| create(shard, session, &record, link, &keys, subscribe));
-    let (lsn, answer) = match created {
-        Ok((lsn, answer)) => (Some(lsn), answer),
-        Err(error) => {
-            if let Some(id) = record.link_id.filter(|_| granted) {
-                effects.extend(shard.release_link(&id));
-            }
-            (None, ErrorType::from(error).into())
+    let (lsn, answer) = match (created, record.link_id.filter(|_| granted)) {
+        (Ok((lsn, answer)), _) => (Some(lsn), answer),
+        (Err(error), Some(link_id)) => {
+            let confirmation = Some(Confirmation {
+                session,
+                ticket,
+                outcome: Err(error.into()),
+            });
+            shard.release_link(&link_id, None, confirmation, effects);
+            return;
         }
+        (Err(error), None) => (None, ErrorType::from(error).into()),
     };
     let reply = Effect::Reply {
         session,

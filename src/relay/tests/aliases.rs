@@ -105,10 +105,14 @@ fn a_foreign_link_id_is_reserved_before_the_queue_exists() {
         (&b"fixed"[..], &b"user"[..])
     );
 
-    // Deletion gives the id back.
-    world.own(&client, &queue, &Command::Del);
+    // Deletion gives the id back before it is confirmed.
+    let delete = client.transmission(Some(&queue.key), &queue.recipient, &Command::Del);
+    world.execute(0, &client, &[delete]);
+    assert!(world.replies.is_empty());
+    assert!(location(&world, 2, &link_id).is_some());
     world.deliver_mail(0);
     assert_eq!(location(&world, 2, &link_id), None);
+    assert_eq!(answers(&mut world), ["OK"]);
     assert!(world.mail.is_empty());
 }
 
@@ -186,15 +190,28 @@ fn a_reservation_is_released_when_the_queue_cannot_be_made() {
         world.deliver_mail(0);
         world.shards[0].store.full = full;
         world.deliver_mail(0);
-        let expected = if full { "ERR STORE" } else { "ERR AUTH" };
-        assert_eq!(answers(&mut world), [expected]);
-        let expected = PeerMessage::ReleaseAlias {
-            kind: IdKind::Link,
-            id: link_id,
-        };
-        assert_eq!(world.mail, [(0, 1, expected)]);
+        // Whoever is refused may use the id elsewhere at once, so it is given back first.
+        assert!(world.replies.is_empty());
+        assert!(location(&world, 1, &link_id).is_some());
         world.deliver_mail(0);
         assert_eq!(location(&world, 1, &link_id), None);
+        let expected = if full { "ERR STORE" } else { "ERR AUTH" };
+        assert_eq!(answers(&mut world), [expected]);
+        assert!(world.mail.is_empty());
+    }
+}
+
+#[test]
+fn a_home_of_the_link_id_without_room_is_no_refusal() {
+    let client = Client::new(1, Version::CURRENT);
+    let mut world = World::new(2);
+    let (corr_id, link_id) = (corr_id_on(&world, 0, 0), link_id_on(&world, 1));
+    world.shards[1].store.full = true;
+    for expected in ["ERR STORE", "IDS"] {
+        create(&mut world, &client, &ed25519(1), &corr_id, &link_id);
+        world.deliver_all();
+        assert_eq!(answers(&mut world), [expected]);
+        world.shards[1].store.full = false;
     }
 }
 
@@ -229,10 +246,12 @@ fn mail_that_nobody_asked_for_changes_nothing() {
         PeerMessage::ReleaseAlias {
             kind: IdKind::Link,
             id: link_id,
+            confirmation: None,
         },
         PeerMessage::ReleaseAlias {
             kind: IdKind::Link,
             id: [0xdd; 24],
+            confirmation: None,
         },
     ];
     for message in stray {

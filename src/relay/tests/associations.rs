@@ -222,3 +222,45 @@ fn every_row_of_nsub_tells_the_listed_and_counts_the_listed() {
         }
     }
 }
+
+#[test]
+fn an_individual_subscription_that_a_service_ended_leaves_no_trace() {
+    let mut scene = Scene::new(1);
+    scene.nsub(Plain(0));
+    scene.nsub(A(0));
+    let lost = scene.plain[0].session;
+    assert!(!scene.world.shards[0].has_subscriptions(lost));
+    scene.world.take_events();
+    // Whoever takes it from the service takes nothing from who lost it before.
+    scene.nsub(Plain(1));
+    let end = (scene.a[0].session, scene.notifier.id, "END".to_owned());
+    assert_eq!(scene.world.take_events(), [end]);
+    scene.nsub(Plain(0));
+    let end = (scene.plain[1].session, scene.notifier.id, "END".to_owned());
+    assert_eq!(scene.world.take_events(), [end]);
+}
+
+#[test]
+fn what_waited_comes_with_the_association_or_its_removal() {
+    for shards in [1, 2] {
+        let mut scene = Scene::new(shards);
+        let (sender, queue) = (&scene.me, &scene.queue);
+        let joined = scene.a[0].session;
+        scene.world.nsubs(&scene.a[0]);
+        scene.world.flag(sender, queue, 1);
+        scene.world.tick();
+        assert!(scene.world.pushes.is_empty());
+        scene.nsub(A(0));
+        scene.world.tick();
+        assert_eq!(scene.world.take_notified(), [(joined, 1)]);
+        scene.world.close(&scene.a[0]);
+        scene.world.deliver_all();
+        scene.world.flag(&scene.me, &scene.queue, 2);
+        scene.world.tick();
+        assert!(scene.world.pushes.is_empty());
+        let plain = scene.plain[0].session;
+        scene.nsub(Plain(0));
+        scene.world.tick();
+        assert_eq!(scene.world.take_notified(), [(plain, 2)]);
+    }
+}

@@ -253,6 +253,31 @@ fn who_was_replaced_and_closes_takes_nothing_from_its_successor() {
 }
 
 #[test]
+fn who_was_replaced_keeps_no_window_on_any_shard() {
+    for by_closing in [false, true] {
+        let mut world = World::new(3);
+        let [first, second] = [1, 2].map(|slot| world.ntf_service(slot, 1));
+        let queues = associated(&mut world, &first, 1);
+        assert_eq!(notified(&mut world, &queues), [(first.session, 3)]);
+        let windows = |world: &World, client: &Client| {
+            let shards = world.shards.iter();
+            shards
+                .filter(|s| s.notifications.has_window(client.session))
+                .count()
+        };
+        assert_eq!(windows(&world, &first), 3);
+        if by_closing {
+            // Shards it never sent a command to hear of it from the home of its service.
+            world.leave(&first);
+            world.deliver_all();
+        } else {
+            world.nsubs(&second);
+        }
+        assert_eq!(windows(&world, &first), 0);
+    }
+}
+
+#[test]
 fn mail_about_services_that_nobody_asked_for_changes_nothing() {
     let mut world = World::new(2);
     let service = world.ntf_service(1, 1);

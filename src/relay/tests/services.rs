@@ -6,8 +6,8 @@ use super::world::{Listening, World, two_clients};
 use crate::protocol::command::{LinkData, ServiceQueues};
 use crate::protocol::handshake::ServiceRole::{self, Messaging, Notifier, Proxy};
 use crate::protocol::{Command, Response, Version};
-use crate::relay::Effect;
-use crate::store::{Id, Lsn, Store};
+use crate::relay::{Effect, Shard};
+use crate::store::{Id, Lsn, Store, Totals};
 
 const AUTH: &str = "ERR AUTH";
 const SERVICE: &str = "ERR SERVICE";
@@ -32,9 +32,9 @@ fn a_certificate_is_one_service_with_one_role() {
             assert!(!ids.contains(&id));
             ids.push(id);
         }
-        let totals: Vec<_> = world.shards.iter().map(|s| s.totals()).collect();
-        let sum = |count: fn(&crate::store::Totals) -> u64| totals.iter().map(count).sum::<u64>();
-        assert_eq!(sum(|t| t.services()), 4);
+        let totals: Vec<_> = world.shards.iter().map(Shard::totals).collect();
+        let sum = |count: fn(&Totals) -> u64| totals.iter().map(count).sum::<u64>();
+        assert_eq!(sum(Totals::services), 4);
         assert_eq!(sum(|t| t.notifier_services), 2);
     }
 }
@@ -294,6 +294,38 @@ fn superfluous_service_signatures_are_refused() {
     // Nothing of it was carried out.
     assert_eq!(world.own(&me, &queue, &Command::Que), "INFO");
     assert_eq!(world.record(&queue).sender_key, None);
+}
+
+#[test]
+fn the_role_comes_before_the_service_signature() {
+    let mut world = World::new(1);
+    let me = Client::new(1, Version::CURRENT);
+    let queue = world.messaging(&me);
+    let notifier = world.notifier(&me, &queue, 1);
+    let [messaging, ntf] =
+        [(Messaging, 1), (Notifier, 2)].map(|(role, i)| world.service(2, role, i));
+    let wrong = ed25519(9);
+    for proof in [
+        ServiceProof::default(),
+        ServiceProof {
+            fingerprint: None,
+            key: Some(&wrong),
+        },
+    ] {
+        let sub = (&wrong, &queue.recipient[..]);
+        assert_eq!(
+            prove(&mut world, &ntf, sub, &Command::Sub, proof),
+            PROHIBITED
+        );
+        let nsub = (&notifier.key, &notifier.id[..]);
+        assert_eq!(
+            prove(&mut world, &messaging, nsub, &Command::NSub, proof),
+            PROHIBITED
+        );
+        // An unknown queue comes before both.
+        let unknown = (&wrong, &[9; 24][..]);
+        assert_eq!(prove(&mut world, &ntf, unknown, &Command::Sub, proof), AUTH);
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::protocol::command::{NotifierCredentials, QueueRequest, ServiceQueues}
 use crate::protocol::handshake::ServiceRole;
 use crate::protocol::{Command, Response};
 use crate::relay::expiry::{MessageSweep, NotificationSweep};
-use crate::relay::{Counters, ServiceRegistration, SessionRef, Timestamp};
+use crate::relay::{Counters, ServiceRegistration, SessionRef, Shard, Timestamp};
 use crate::store::Id;
 
 /// `NSUBS` of today's version.
@@ -124,7 +124,7 @@ impl World {
 
     /// Drops expired messages on every shard, `queues` queues at a time; says how many.
     pub fn expire_messages(&mut self, queues: usize) -> u64 {
-        let expire = |shard: &mut crate::relay::Shard<_>| {
+        let expire = |shard: &mut Shard<_>| {
             let mut sweep = MessageSweep::default();
             while shard.expire_messages(self.now, &mut sweep, queues) {}
             sweep.expired
@@ -134,7 +134,7 @@ impl World {
 
     /// Drops expired notifications on every shard, `queues` queues at a time; says how many.
     pub fn expire_notifications(&mut self, queues: usize) -> u64 {
-        let expire = |shard: &mut crate::relay::Shard<_>| {
+        let expire = |shard: &mut Shard<_>| {
             let mut sweep = NotificationSweep::default();
             while shard.expire_notifications(self.now, &mut sweep, queues) {}
             sweep.expired
@@ -145,7 +145,7 @@ impl World {
     /// Notifications waiting on all shards.
     pub fn waiting_notifications(&self) -> u64 {
         let shards = self.shards.iter();
-        shards.map(|shard| shard.waiting_notifications()).sum()
+        shards.map(Shard::waiting_notifications).sum()
     }
 
     /// What all shards have counted.
