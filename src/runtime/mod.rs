@@ -13,7 +13,8 @@ mod placement;
 mod registration;
 mod server;
 mod shutdown;
-pub mod storage;
+mod storage;
 mod timers;
 
 pub use server::{RelayPlan, RunError, run};
+pub use storage::STORE_FOLDER;
