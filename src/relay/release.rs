@@ -1,4 +1,4 @@
-//! Link ids given back to the shard they live on.
+//! Link ids asked of the shard they live on, and given back to it.
 //!
 //! Whoever is told that a queue or its link is gone may use the id again at once, over any shard:
 //! so it is the shard of the id that answers, when it has let go.
@@ -51,6 +51,17 @@ impl From<Confirmation> for Effect {
 }
 
 impl<S: Store> Shard<S> {
+    /// Asks the shard that a link id lives on to make it lead here.
+    ///
+    /// The same id may be on its way back, which waits for the disk: so does this.
+    pub(super) fn reserve_link(&mut self, token: u64, id: Id, effects: &mut Vec<Effect>) {
+        let shard = self.config.partitioner.shard_of(&id);
+        let kind = IdKind::Link;
+        let message = PeerMessage::ReserveAlias { token, kind, id };
+        let reserve = Effect::Peer { shard, message };
+        self.emit(Some(self.store.last()), reserve, effects);
+    }
+
     /// Once `lsn` is durable, gives a link id back to the shard it lives on, which then confirms.
     pub(super) fn release_link(
         &mut self,

@@ -99,12 +99,6 @@ impl Services {
         self.subscribers.get(service_id).copied()
     }
 
-    /// Whether a session is about to become a subscriber.
-    #[cfg(test)]
-    pub fn is_joining(&self) -> bool {
-        !self.joins.is_empty()
-    }
-
     /// Sizes of the tables, by name.
     #[cfg(test)]
     pub fn sizes(&self) -> [(&'static str, usize); 2] {
@@ -112,6 +106,12 @@ impl Services {
             ("service subscribers", self.subscribers.len()),
             ("service joins", self.joins.len()),
         ]
+    }
+
+    /// Whether a session is about to become a subscriber.
+    #[cfg(test)]
+    pub fn is_joining(&self) -> bool {
+        !self.joins.is_empty()
     }
 
     fn subscribe(&mut self, service_id: Id, session: SessionRef) -> Option<SessionRef> {

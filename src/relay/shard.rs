@@ -219,7 +219,7 @@ impl<S: Store> Shard<S> {
                 }));
             }
             None => {
-                self.verify_nothing(call);
+                self.verify_missing(call);
                 return Err(self.refused(call, ErrorType::Auth));
             }
         };
@@ -361,19 +361,14 @@ impl<S: Store> Shard<S> {
         match message {
             PeerMessage::ReserveAlias { token, kind, id } => {
                 let reserved = self.store.reserve_alias(kind, &id, from);
-                let (lsn, outcome) = match reserved {
-                    Ok(lsn) => (Some(lsn), Ok(())),
-                    Err(error) => (None, Err(error)),
-                };
+                let outcome = reserved.map(|_| ());
                 let message = PeerMessage::AliasReserved { token, outcome };
-                self.emit(
-                    lsn,
-                    Effect::Peer {
-                        shard: from,
-                        message,
-                    },
-                    effects,
-                );
+                let answer = Effect::Peer {
+                    shard: from,
+                    message,
+                };
+                // A refusal must not overtake the grant that is its reason.
+                self.emit(Some(self.store.last()), answer, effects);
             }
             PeerMessage::AliasReserved { token, outcome } => match self.pending.remove(token) {
                 Some(PendingChange::Queue(queue)) => {

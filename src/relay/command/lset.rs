@@ -4,7 +4,7 @@ use super::new::link_content;
 use crate::protocol::command::LinkData;
 use crate::protocol::error::CommandError;
 use crate::protocol::{ErrorType, Response};
-use crate::relay::effect::{Effect, PeerMessage};
+use crate::relay::effect::Effect;
 use crate::relay::pending::PendingChange;
 use crate::relay::release::Confirmation;
 use crate::relay::session_ref::{SessionRef, Ticket};
@@ -59,17 +59,7 @@ pub(in crate::relay) fn execute<S: Store>(
             link_id,
             content,
         })));
-    let message = PeerMessage::ReserveAlias {
-        token,
-        kind: IdKind::Link,
-        id: link_id,
-    };
-    let reserve = Effect::Peer {
-        shard: home,
-        message,
-    };
-    // Not before the same id is given back, which waits for the disk.
-    shard.emit(Some(shard.store.last()), reserve, call.effects);
+    shard.reserve_link(token, link_id, call.effects);
     Ok(None)
 }
 

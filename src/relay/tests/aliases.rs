@@ -6,7 +6,7 @@ use crate::crypto::hash;
 use crate::protocol::command::{ContactLink, LinkData, QueueRequest};
 use crate::protocol::{Command, Response, Version};
 use crate::relay::{Answer, PeerMessage};
-use crate::store::{Id, IdKind, Location, Store};
+use crate::store::{Id, IdKind, Location, Lsn, Store};
 
 const DATA: LinkData<'static> = LinkData {
     fixed: b"fixed",
@@ -227,6 +227,29 @@ fn a_creator_that_closes_meanwhile_leaves_no_subscription() {
     // The answer goes to a session that is no more, and nobody listens for it.
     assert_eq!(answers(&mut world), ["IDS"]);
     assert_eq!(world.shards[0].subscription_counts(), (0, 0));
+}
+
+#[test]
+fn a_link_id_is_given_back_before_it_is_asked_for_again() {
+    let client = Client::new(1, Version::CURRENT);
+    for way in [Command::Del, Command::LDel] {
+        let mut world = World::new(2);
+        let link_id = link_id_on(&world, 1);
+        let (first, second) = (corr_id_on(&world, 0, 0), corr_id_on(&world, 0, 1));
+        create(&mut world, &client, &ed25519(1), &first, &link_id);
+        world.deliver_all();
+        let queue = Queue::from_ids(ed25519(1), &world.take_reply());
+        world.shards[0].store.synced = Some(Lsn(0));
+        let end = client.transmission(Some(&queue.key), &queue.recipient, &way);
+        world.execute(0, &client, &[end]);
+        create(&mut world, &client, &ed25519(1), &second, &link_id);
+        assert!(world.mail.is_empty());
+        world.sync(0);
+        world.shards[0].store.synced = None;
+        world.deliver_all();
+        assert_eq!(answers(&mut world), ["OK", "IDS"]);
+        assert_eq!(location(&world, 1, &link_id), Some(Location::Shard(0)));
+    }
 }
 
 #[test]

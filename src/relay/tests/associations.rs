@@ -5,7 +5,7 @@ use super::steps::Notifier;
 use super::world::World;
 use crate::protocol::{Command, Version};
 use crate::relay::SessionRef;
-use crate::store::Id;
+use crate::store::{Id, Lsn};
 
 /// A queue with a notifier, its recipient, and connections that want its notifications: two that
 /// are no service, two of service A, one of service B.
@@ -221,6 +221,29 @@ fn every_row_of_nsub_tells_the_listed_and_counts_the_listed() {
             assert_eq!(scene.notified(), [subscriber], "{before:?} {by:?}");
         }
     }
+}
+
+/// Each takes the notifier from the other while the disk lags: were the news held, they would come
+/// after the loser had it again.
+#[test]
+fn who_loses_a_notifier_is_told_before_the_disk() {
+    let mut scene = Scene::new(1);
+    scene.nsub(Plain(0));
+    scene.nsub(A(0));
+    scene.world.take_events();
+    let (world, notifier) = (&mut scene.world, &scene.notifier);
+    world.shards[0].store.synced = Some(Lsn(0));
+    let (plain, service) = (&scene.plain[0], &scene.a[0]);
+    for (by, loser) in [(plain, service), (service, plain), (plain, service)] {
+        let nsub = by.transmission(Some(&notifier.key), &notifier.id, &Command::NSub);
+        world.execute(0, by, &[nsub]);
+        let end = (loser.session, notifier.id, "END".to_owned());
+        assert_eq!(world.take_events(), [end]);
+        assert!(world.replies.is_empty());
+    }
+    world.sync(0);
+    assert!(world.take_events().is_empty());
+    assert_eq!(world.replies.len(), 3);
 }
 
 #[test]

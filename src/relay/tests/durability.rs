@@ -179,23 +179,18 @@ fn answers_leave_in_the_order_of_the_log() {
 }
 
 #[test]
-fn a_reservation_is_granted_when_it_is_durable() {
+fn a_reservation_is_granted_when_it_is_durable_and_refused_no_sooner() {
     let mut world = World::new(2);
     lag(&mut world);
-    let reserve = PeerMessage::ReserveAlias {
-        token: 7,
-        kind: IdKind::Link,
-        id: [1; 24],
-    };
-    world.mail.push((0, 1, reserve.clone()));
-    world.deliver_mail(0);
-    assert!(world.mail.is_empty());
-    // A refusal promises nothing.
-    world.mail.push((0, 1, reserve));
-    world.deliver_mail(0);
-    let answer = |outcome| PeerMessage::AliasReserved { token: 7, outcome };
-    assert_eq!(world.mail, [(1, 0, answer(Err(StoreError::Duplicate)))]);
-    world.mail.clear();
+    for token in [7, 8] {
+        let (kind, id) = (IdKind::Link, [1; 24]);
+        let reserve = PeerMessage::ReserveAlias { token, kind, id };
+        world.mail.push((0, 1, reserve));
+        world.deliver_mail(0);
+        assert!(world.mail.is_empty());
+    }
     world.sync(1);
-    assert_eq!(world.mail, [(1, 0, answer(Ok(())))]);
+    let answer = |token, outcome| (1, 0, PeerMessage::AliasReserved { token, outcome });
+    let refused = Err(StoreError::Duplicate);
+    assert_eq!(world.mail, [answer(7, Ok(())), answer(8, refused)]);
 }

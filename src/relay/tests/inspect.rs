@@ -1,8 +1,7 @@
 //! What a shard holds, for tests of other rooms.
 
 use super::disk::TestStore;
-use crate::relay::expiry::{MessageSweep, NotificationSweep};
-use crate::relay::{Answer, SessionRef, Shard, Ticket, Timestamp};
+use crate::relay::{Answer, MessageSweep, NotificationSweep, SessionRef, Shard, Ticket, Timestamp};
 use crate::store::{Id, IdKind, Lsn, Store};
 
 /// Queues of one step of a sweep: fewer than tests have.

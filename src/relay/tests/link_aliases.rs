@@ -289,3 +289,22 @@ fn a_connection_that_closes_meanwhile_changes_nothing_about_its_link() {
     let mail: &[(u16, u16, PeerMessage)] = &[];
     assert_eq!(world.mail, mail);
 }
+
+/// The disk of the link id's shard lags: that the id is in use, for the same queue, must not be told
+/// before the first has it.
+#[test]
+fn a_link_that_two_connections_set_while_the_disk_lags_is_set_for_both() {
+    let (a, b) = two_clients();
+    let mut world = World::new(2);
+    let link = foreign_link(&world);
+    let queue = world.queue_on(0, &a);
+    world.shards[1].store.synced = Some(Lsn(0));
+    start(&mut world, &a, &queue, &lset(&link, b"f", b"u"));
+    start(&mut world, &b, &queue, &lset(&link, b"f", b"u"));
+    world.deliver_all();
+    assert!(world.replies.is_empty());
+    world.sync(1);
+    world.deliver_all();
+    assert_eq!(answers(&mut world), [one(1, "OK"), one(2, "OK")].concat());
+    assert_eq!(at_home(&world, &link), Some(Location::Shard(0)));
+}

@@ -200,7 +200,15 @@ fn a_queue_that_waits_for_one_session_can_be_taken_over_by_another() {
     world.flag(&me, &queue, 1);
     world.tick();
     assert!(world.pushes.is_empty());
+    let places = |world: &World| world.shards[0].notifications.blocked(first.session);
+    // Asking again takes no second place.
+    for _ in 0..3 {
+        world.nsub(&first, &notifier);
+        world.tick();
+        assert_eq!(places(&world), 1);
+    }
     world.nsub(&second, &notifier);
+    assert_eq!(places(&world), 0);
     world.take_events();
     world.tick();
     assert_eq!(world.take_notified(), [(second.session, 1)]);

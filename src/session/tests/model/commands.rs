@@ -135,8 +135,16 @@ impl Plan {
             92..97 => (0..world.reference.queues.len()).choose(rng),
             _ => None,
         };
+        let acknowledged = delivered(world, party);
+        if name == "ACK" && acknowledged.is_none() && world.rng.random_bool(0.8) {
+            name = if world.rng.random_bool(0.5) {
+                "SEND"
+            } else {
+                "SUB"
+            };
+        }
         let number = match name {
-            "ACK" => delivered(world, party).or(number),
+            "ACK" => acknowledged.or(number),
             _ => number,
         };
         self.about(world, party, ring, name, number)

@@ -87,8 +87,8 @@ impl Order {
     pub fn of(command: &Command<'_>) -> Self {
         use Command as C;
         match command {
-            C::Sub | C::Get | C::Que | C::LGet => Self::Read,
-            C::Ack { .. } | C::NSub => Self::Commuting,
+            C::Sub | C::Get | C::Que => Self::Read,
+            C::Ack { .. } | C::NSub | C::LGet => Self::Commuting,
             C::LSet { .. } | C::NSubs(_) => Self::Exclusive,
             C::New(new) => match new.queue {
                 Some(QueueRequest::Contact(Some(_))) => Self::Exclusive,
@@ -215,7 +215,7 @@ impl Log {
             Response::End | Response::Deld | Response::Ends(_) => pushes.ends.push(GivenEnd {
                 bytes,
                 at,
-                is_end: matches!(event, Response::End),
+                is_end: !matches!(event, Response::Deld),
                 stale: false,
             }),
             _ => pushes.messages.push_back(Given { bytes, behind }),
@@ -228,6 +228,11 @@ impl Log {
             return;
         };
         self.confirmations.insert(ticket, (entity, at));
+        self.is_subscribed(entity);
+    }
+
+    /// Earlier ends of a subscription are of no interest any more.
+    pub fn is_subscribed(&mut self, entity: Id) {
         for end in &mut self.pushes.entry(entity).or_default().ends {
             end.stale |= end.is_end;
         }
@@ -288,7 +293,7 @@ impl Log {
             let since = pushes.confirmed;
             let fits = |end: &GivenEnd| end.bytes == bytes && since.is_none_or(|at| end.at > at);
             assert!(
-                bytes != b"END" || pushes.ends.iter().any(fits),
+                bytes == b"DELD" || pushes.ends.iter().any(fits),
                 "END of a subscription that was replaced by a confirmed one",
             );
             pushes.received_ends.push(bytes.to_vec());

@@ -20,7 +20,8 @@ use crate::store::Id;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 /// A relay with its clients.
 #[derive(Debug)]
@@ -53,9 +54,9 @@ impl Relay {
         let partitioner = Partitioner::new(&[0x5a; 16], shards);
         let lags = rng.random_bool(0.4);
         let reference = Reference {
-            quota: rng.random_range(1..4),
-            message_ttl: rng.random_bool(0.7).then_some(60),
-            notification_ttl: 40,
+            quota: rng.random_range(1..6),
+            message_ttl: rng.random_bool(0.7).then_some(20),
+            notification_ttl: 25,
             expire_on_send: rng.random(),
             queues: Vec::new(),
             messages: Vec::new(),
@@ -97,6 +98,7 @@ impl Relay {
             reference,
             logs: HashMap::new(),
             seen: Vec::new(),
+            waiting: VecDeque::new(),
             reservations: HashMap::new(),
             verdicts: HashMap::new(),
             joins: HashSet::new(),
@@ -183,10 +185,10 @@ impl Relay {
         self.world
             .note(|| format!("{session:?} opens at {version}, service {service:?}"));
         let party = Party::new(session, self.opened, version, service);
-        let context = std::sync::Arc::clone(&party.context);
+        let context = Arc::clone(&party.context);
         self.world
             .logs
-            .insert(session, Log::new(party.context.clone()));
+            .insert(session, Log::new(Arc::clone(&party.context)));
         self.sessions
             .insert(session, Session::new(session, context, None));
         self.parties.push(party);
@@ -290,7 +292,7 @@ impl Relay {
             .world
             .mail
             .get_mut(&(from, to))
-            .and_then(|mail| mail.pop_front());
+            .and_then(VecDeque::pop_front);
         let Some(mail) = mail else { return };
         if self.world.mail[&(from, to)].is_empty() {
             self.world.mail.remove(&(from, to));

@@ -40,6 +40,7 @@ const COVERED: &[&str] = &[
     "SOK with a message",
     "SOKS",
     "answers that waited for the disk",
+    "answers that waited for a release",
     "answers with a message",
     "failures",
     "links denied",

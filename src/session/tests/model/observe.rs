@@ -24,6 +24,18 @@ fn id(bytes: &[u8]) -> Id {
     bytes.try_into().expect("an id")
 }
 
+/// The link id that a client chose.
+fn wanted_link(command: &Command<'_>) -> Option<Id> {
+    match command {
+        Command::LSet { link_id, .. } => Some(id(link_id)),
+        Command::New(new) => match &new.queue {
+            Some(QueueRequest::Contact(Some(link))) => Some(id(link.link_id)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 impl World {
     /// Looks at what the shard of the working executor has done. `batch` are the commands it was
     /// given.
@@ -36,18 +48,17 @@ impl World {
                     ticket,
                     answer,
                 } => {
-                    batch.retain(|command| *command != (*session, *ticket));
+                    self.see_commands_until(&mut batch, (*session, *ticket));
                     self.see_reply(*session, *ticket, answer);
                 }
                 Effect::Executed { session, ticket } => {
-                    batch.retain(|command| *command != (*session, *ticket));
+                    self.see_commands_until(&mut batch, (*session, *ticket));
                     let shard = &self.shards[usize::from(self.core)];
                     let answer = inspect::held_answer(shard, *session, *ticket);
                     let answer = answer.expect("an answer that waits for the disk");
                     self.count("answers that waited for the disk");
-                    self.takes_effect(*session, *ticket, &answer);
-                    let log = self.logs.get_mut(session).expect("a session");
-                    log.sent(*ticket).held = Some(answer);
+                    self.takes_effect_before(*session, *ticket, answer);
+                    self.match_pushes();
                 }
                 Effect::Push {
                     session,
@@ -66,15 +77,71 @@ impl World {
                     let context = Arc::clone(&self.logs[session].context);
                     let service = context.service().expect("a service").id;
                     self.reference.join_ends(service, *session);
+                    let log = self.logs.get_mut(session).expect("a session");
+                    log.is_subscribed(service);
                     self.count("service joins");
                 }
-                Effect::Peer { message, .. } => self.see_peer(message, batch.front().copied()),
-                Effect::ServiceRegistered { .. } | Effect::NothingToRedeliver { .. } => {
-                    panic!("nobody asked for {effect:?}")
+                Effect::Peer { message, .. } => self.see_peer(message, &mut batch),
+                other => panic!("nobody asked for {other:?}"),
+            }
+        }
+        while let Some((session, ticket)) = batch.pop_front() {
+            self.see_silence(session, ticket);
+        }
+        self.match_pushes();
+    }
+
+    /// Commands are carried out in order: those before this one are answered later.
+    fn see_commands_until(
+        &mut self,
+        batch: &mut VecDeque<(SessionRef, Ticket)>,
+        command: (SessionRef, Ticket),
+    ) {
+        if !batch.contains(&command) {
+            return;
+        }
+        while let Some((session, ticket)) = batch.pop_front()
+            && (session, ticket) != command
+        {
+            self.see_silence(session, ticket);
+        }
+    }
+
+    /// A command was carried out, or accepted, without a word.
+    fn see_silence(&mut self, session: SessionRef, ticket: Ticket) {
+        let log = self.logs.get_mut(&session).expect("a session");
+        let (context, copy) = (Arc::clone(&log.context), log.sent(ticket).copy());
+        let request = copy.request(ticket, &context);
+        match &request.command {
+            // The home of the link id answers, when it has let go.
+            Command::Del | Command::LDel => {
+                self.takes_effect_before(session, ticket, Response::Ok.into());
+                self.count("answers that waited for a release");
+            }
+            command => {
+                let given = self.given(session, ticket, &context, &copy, &request);
+                let verified = self.reference.verify(&given);
+                assert!(verified.is_ok(), "{copy:?} was accepted");
+                if let Some(link) = wanted_link(command) {
+                    self.waiting.push_back((self.core, link, session, ticket));
+                } else {
+                    assert!(
+                        matches!(command, Command::NSubs(_)),
+                        "no answer to {copy:?}"
+                    );
                 }
             }
         }
-        self.match_pushes();
+    }
+
+    /// A command has taken effect; its answer comes later.
+    fn takes_effect_before(&mut self, session: SessionRef, ticket: Ticket, answer: Answer) {
+        let log = self.logs.get_mut(&session).expect("a session");
+        if !log.sent(ticket).in_effect {
+            self.takes_effect(session, ticket, &answer);
+        }
+        let log = self.logs.get_mut(&session).expect("a session");
+        log.sent(ticket).held = Some(answer);
     }
 
     fn see_reply(&mut self, session: SessionRef, ticket: Ticket, answer: &Answer) {
@@ -95,7 +162,11 @@ impl World {
         }
         match log.sent(ticket).held.take() {
             Some(held) => assert_eq!(*answer, held, "another answer than the one held"),
-            None => self.takes_effect(session, ticket, answer),
+            None => {
+                self.takes_effect(session, ticket, answer);
+                // What was pushed so far belongs to this command, or to earlier ones.
+                self.match_pushes();
+            }
         }
         let log = self.logs.get_mut(&session).expect("a session");
         log.answered(ticket, answer, Some(ticket));
@@ -130,11 +201,12 @@ impl World {
         });
         let confirms = matches!(
             expected,
-            Expected::Sok(_) | Expected::ServiceSok(_) | Expected::Subscribed(..)
+            Expected::Sok(_)
+                | Expected::ServiceSok(_)
+                | Expected::Subscribed(..)
+                | Expected::Soks(_)
         );
         self.compare(&given, expected, answer);
-        // What was pushed so far belongs to this command, or to earlier ones.
-        self.match_pushes();
         if confirms {
             self.logs
                 .get_mut(&session)
@@ -169,16 +241,6 @@ impl World {
         }
     }
 
-    /// A command waits for the home of a link id: it must have been authorised.
-    fn see_waiting(&mut self, session: SessionRef, ticket: Ticket) {
-        let log = self.logs.get_mut(&session).expect("a session");
-        let (context, copy) = (Arc::clone(&log.context), log.sent(ticket).copy());
-        let request = copy.request(ticket, &context);
-        let given = self.given(session, ticket, &context, &copy, &request);
-        let verified = self.reference.verify(&given);
-        assert!(verified.is_ok(), "{copy:?} was accepted");
-    }
-
     /// With one shard a service joins at once.
     fn see_join_of_one(&mut self, session: SessionRef, answer: &Answer) {
         if let Answer::Response(Response::Soks(_)) = answer {
@@ -194,16 +256,9 @@ impl World {
         ticket: Ticket,
         command: &Command<'_>,
     ) -> LinkVerdict {
-        let wanted = match command {
-            Command::LSet { link_id, .. } => id(link_id),
-            Command::New(new) => match &new.queue {
-                Some(QueueRequest::Contact(Some(link))) => id(link.link_id),
-                _ => return LinkVerdict::Here,
-            },
+        match wanted_link(command) {
+            Some(wanted) if self.partitioner.shard_of(&wanted) != self.core => {}
             _ => return LinkVerdict::Here,
-        };
-        if self.partitioner.shard_of(&wanted) == self.core {
-            return LinkVerdict::Here;
         }
         match self.verdicts.get(&(session, ticket)) {
             Some(true) => LinkVerdict::Reserved,
@@ -212,15 +267,41 @@ impl World {
         }
     }
 
-    fn see_peer(&mut self, message: &PeerMessage, command: Option<(SessionRef, Ticket)>) {
+    fn see_peer(&mut self, message: &PeerMessage, batch: &mut VecDeque<(SessionRef, Ticket)>) {
         match message {
             PeerMessage::ReserveAlias { token, id, kind } => {
                 assert_eq!(*kind, IdKind::Link);
-                let (session, ticket) = command.expect("a command that wants a link");
-                self.see_waiting(session, ticket);
+                // One that is being carried out now, or else the first that waited for the disk.
+                let now = self.who_wants(id, batch);
+                if let Some(command) = now {
+                    self.see_commands_until(batch, command);
+                    self.see_silence(command.0, command.1);
+                }
+                let core = self.core;
+                let wants = |(of, link, session, ticket): &(u16, Id, SessionRef, Ticket)| match now
+                {
+                    Some(command) => (*session, *ticket) == command,
+                    None => (*of, *link) == (core, *id),
+                };
+                let at = self.waiting.iter().position(wants);
+                let waiting = at.and_then(|at| self.waiting.remove(at));
+                let (_, _, session, ticket) = waiting.expect("a link id nobody wants");
                 let key = (self.core, *token);
                 let before = self.reservations.insert(key, (session, ticket, *id));
                 assert!(before.is_none(), "a number used twice");
+            }
+            PeerMessage::ReleaseAlias {
+                confirmation: Some(confirmation),
+                ..
+            } => {
+                let (session, ticket) = (confirmation.session, confirmation.ticket);
+                self.see_commands_until(batch, (session, ticket));
+                let response = match &confirmation.outcome {
+                    Ok(()) => Response::Ok,
+                    Err(error) => Response::Err(error.clone()),
+                };
+                self.takes_effect_before(session, ticket, response.into());
+                self.match_pushes();
             }
             PeerMessage::Service(ServiceMessage::Join {
                 token,
@@ -232,6 +313,19 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// The first command that wants a link id, of those being carried out.
+    fn who_wants(
+        &mut self,
+        id: &Id,
+        batch: &VecDeque<(SessionRef, Ticket)>,
+    ) -> Option<(SessionRef, Ticket)> {
+        batch.iter().copied().find(|(session, ticket)| {
+            let log = self.logs.get_mut(session).expect("a session");
+            let (context, copy) = (Arc::clone(&log.context), log.sent(*ticket).copy());
+            wanted_link(&copy.request(*ticket, &context).command) == Some(*id)
+        })
     }
 
     /// Every push that was seen is owed, in order for each entity.

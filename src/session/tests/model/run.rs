@@ -54,16 +54,16 @@ fn step(relay: &mut Relay) -> bool {
             relay.submit(party);
             return true;
         }
-        30..75 => {
+        30..73 => {
             let pairs = relay.world.mail.keys().copied();
             if let Some((from, to)) = pairs.choose(rng) {
                 relay.deliver(from, to);
             }
         }
-        75..84 => {
+        73..82 => {
             relay.read(party);
         }
-        84..89 => {
+        82..89 => {
             let (begins, queues) = (rng.random_bool(0.7), rng.random_range(1..4));
             relay.by_clock(shard, |shard, _, effects| {
                 if begins {

@@ -50,6 +50,8 @@ pub struct World {
     pub logs: HashMap<SessionRef, Log>,
     /// Pushes of shards that the model has not been asked about.
     pub seen: Vec<(SessionRef, Id, Response<'static>)>,
+    /// Commands that want a link id, and have not asked its home: their shard and the id.
+    pub waiting: VecDeque<(u16, Id, SessionRef, Ticket)>,
     /// Reservations under way: who asked by its number, for which command, of which link id.
     pub reservations: HashMap<(u16, u64), (SessionRef, Ticket, Id)>,
     /// What the home of a link id decided.
