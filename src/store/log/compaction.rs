@@ -28,6 +28,7 @@ impl<D: Disk> LogStore<D> {
     /// do. To be called from time to time even when there was nothing.
     pub fn maintain(&mut self, budget: usize) -> bool {
         self.journal.retry();
+        self.journal.checkpoint();
         let mut left = budget;
         while left > 0 {
             let Some(cleaning) = self.cleaning.take().or_else(|| self.next_to_clean()) else {
@@ -175,7 +176,11 @@ impl<D: Disk> LogStore<D> {
         self.journal.kill(place);
         self.journal.enliven(new);
         match owner {
-            Owner::Record(slot) => self.slots.set_record(slot, new),
+            Owner::Record(slot) => {
+                self.slots.set_record(slot, new);
+                self.slots
+                    .set_recorded_active(slot, self.slots.active(slot));
+            }
             Owner::Link(slot) => self.slots.set_link(slot, Some(new)),
             Owner::Service(fingerprint) => {
                 if let Some(service) = self.services.get_mut(&fingerprint) {

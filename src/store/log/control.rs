@@ -7,8 +7,12 @@ use super::{LOGS, LogId};
 const MAGIC: [u8; 8] = *b"smp-log\n";
 /// Version of the format of segments and records.
 pub const FORMAT: u32 = 1;
-/// Bytes before the first record of a segment.
-pub const HEADER_LEN: usize = 64;
+/// First bytes of a segment that is not to be believed.
+const VOID: [u8; 8] = *b"smp-void";
+/// Bytes of a header.
+const COPY_LEN: usize = 64;
+/// Bytes before the first record of a segment: the header twice, in one sector of the disk.
+pub const HEADER_LEN: usize = 2 * COPY_LEN;
 
 /// What a segment is, written when it is taken into use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,14 +40,16 @@ pub enum Beginning {
     Segment(Header),
     /// It is a segment of a later version.
     Version(u32),
-    /// It is neither.
+    /// It was about to be taken into use.
+    Torn,
+    /// It is none of these.
     Damaged,
 }
 
 impl Header {
     /// Its form in the segment.
     pub fn encode(&self) -> [u8; HEADER_LEN] {
-        let mut bytes = [0; HEADER_LEN];
+        let mut bytes = [0; COPY_LEN];
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&FORMAT.to_le_bytes());
         bytes[12..14].copy_from_slice(&self.file.to_le_bytes());
@@ -52,22 +58,52 @@ impl Header {
         bytes[24..32].copy_from_slice(&self.size.to_le_bytes());
         bytes[32..36].copy_from_slice(&self.run.to_le_bytes());
         bytes[36] = self.log.tag();
-        let crc = crc32c::crc32c(&bytes[..HEADER_LEN - 4]);
-        bytes[HEADER_LEN - 4..].copy_from_slice(&crc.to_le_bytes());
-        bytes
+        let crc = crc32c::crc32c(&bytes[..COPY_LEN - 4]);
+        bytes[COPY_LEN - 4..].copy_from_slice(&crc.to_le_bytes());
+        twice(&bytes)
+    }
+
+    /// What is written over a header that is not to be believed.
+    pub fn void() -> [u8; HEADER_LEN] {
+        let mut bytes = [0; COPY_LEN];
+        bytes[..8].copy_from_slice(&VOID);
+        twice(&bytes)
     }
 
     /// Reads the first bytes of a file.
+    ///
+    /// The copies are written one after the other. When the process ends meanwhile, the second is
+    /// what it was: zeros, or the header of an earlier use.
     pub fn decode(segment: &[u8]) -> Beginning {
-        let Some(bytes) = segment.first_chunk::<HEADER_LEN>() else {
+        let Some((first, rest)) = segment.split_first_chunk::<COPY_LEN>() else {
             return Beginning::Damaged;
         };
-        if bytes.iter().all(|byte| *byte == 0) {
+        let Some((second, rest)) = rest.split_first_chunk::<COPY_LEN>() else {
+            return Beginning::Damaged;
+        };
+        match Self::decode_copy(first) {
+            Beginning::Damaged => match Self::decode_copy(second) {
+                Beginning::Unused if is_zero(second) => Beginning::Torn,
+                second => second,
+            },
+            Beginning::Unused if is_zero(first) => match Self::decode_copy(second) {
+                // A file that was never used is zero all over.
+                Beginning::Unused if !rest.iter().take(COPY_LEN).all(|byte| *byte == 0) => {
+                    Beginning::Damaged
+                }
+                second => second,
+            },
+            first => first,
+        }
+    }
+
+    fn decode_copy(bytes: &[u8; COPY_LEN]) -> Beginning {
+        if is_zero(bytes) || bytes[..8] == VOID {
             return Beginning::Unused;
         }
         let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
         let u32_at = |at: usize| u32_from(bytes, at);
-        let crc_is_right = crc32c::crc32c(&bytes[..HEADER_LEN - 4]) == u32_at(HEADER_LEN - 4);
+        let crc_is_right = crc32c::crc32c(&bytes[..COPY_LEN - 4]) == u32_at(COPY_LEN - 4);
         if bytes[..8] != MAGIC || !crc_is_right {
             return Beginning::Damaged;
         }
@@ -108,12 +144,15 @@ pub enum Control {
         /// Position of the oldest segment still needed.
         tail: u64,
     },
+    /// Says what every record says: up to where everything was durable.
+    Checkpoint,
 }
 
 /// Kinds of control records.
 pub const KIND_BEGIN: u8 = 1;
 const KIND_RESUME: u8 = 2;
 const KIND_FREED: u8 = 3;
+const KIND_CHECKPOINT: u8 = 4;
 
 impl Control {
     /// Kind of the record.
@@ -122,6 +161,7 @@ impl Control {
             Self::Begin { .. } => KIND_BEGIN,
             Self::Resume { .. } => KIND_RESUME,
             Self::Freed { .. } => KIND_FREED,
+            Self::Checkpoint => KIND_CHECKPOINT,
         }
     }
 
@@ -134,6 +174,7 @@ impl Control {
             }
             Self::Resume { run } => run.to_le_bytes().to_vec(),
             Self::Freed { tail } => tail.to_le_bytes().to_vec(),
+            Self::Checkpoint => Vec::new(),
         }
     }
 
@@ -153,9 +194,21 @@ impl Control {
             KIND_FREED if payload.len() == 8 => Some(Self::Freed {
                 tail: u64_from(payload, 0),
             }),
+            KIND_CHECKPOINT if payload.is_empty() => Some(Self::Checkpoint),
             _ => None,
         }
     }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}
+
+fn twice(copy: &[u8; COPY_LEN]) -> [u8; HEADER_LEN] {
+    let mut bytes = [0; HEADER_LEN];
+    bytes[..COPY_LEN].copy_from_slice(copy);
+    bytes[COPY_LEN..].copy_from_slice(copy);
+    bytes
 }
 
 fn u64_from(bytes: &[u8], at: usize) -> u64 {

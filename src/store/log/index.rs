@@ -160,9 +160,17 @@ fn slot_bits(slot: u32) -> u32 {
 }
 
 /// All ids of a shard.
-#[derive(Debug)]
 pub struct Index {
     tables: Vec<Table>,
+}
+
+impl fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids: usize = self.tables.iter().map(|table| table.used as usize).sum();
+        f.debug_struct("Index")
+            .field("ids", &ids)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Index {

@@ -90,6 +90,8 @@ pub struct Journal<D: Disk> {
     pub(super) last: u64,
     /// Every record up to this number is durable.
     pub(super) synced: u64,
+    /// The last record tells of this one, or a later one, that it is durable.
+    attested: u64,
     pub(super) run: u32,
     pub(super) dirty: Vec<u16>,
     pub(super) is_syncing: bool,
@@ -163,6 +165,7 @@ impl<D: Disk> Journal<D> {
             ready: Vec::new(),
             last: 0,
             synced: 0,
+            attested: 0,
             run: 0,
             dirty: Vec::new(),
             is_syncing: false,
@@ -335,6 +338,23 @@ impl<D: Disk> Journal<D> {
         let (kind, payload) = (control.kind(), control.encode());
         let (_, lsn) = self.append(log, kind, 0, &[&payload], Purpose::Frees)?;
         Ok(lsn)
+    }
+
+    /// Writes down that everything is durable, when nothing does and nothing else will soon: what
+    /// is not known to have been durable counts as never written when it is damaged.
+    pub(super) fn checkpoint(&mut self) {
+        let log = LogId::ALL
+            .into_iter()
+            .find(|log| self.head_len(*log).is_some());
+        let Some(log) = log else {
+            return;
+        };
+        if self.synced == self.last && self.attested < self.last {
+            // Without room the next record does it.
+            if self.append_control(log, Control::Checkpoint).is_ok() {
+                self.attested = self.last;
+            }
+        }
     }
 
     /// Voids whatever lies behind the end of a log, which another run may have written.

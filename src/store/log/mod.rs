@@ -7,11 +7,13 @@
 mod codec;
 mod compaction;
 mod control;
+mod days;
 mod disk;
 mod frame;
 mod index;
 mod journal;
 mod recovery;
+mod rehome;
 mod replay;
 mod segment;
 mod slots;
@@ -21,9 +23,11 @@ mod sync;
 mod tests;
 mod walk;
 
+pub use days::SaveDays;
 pub use disk::{Disk, Memory, SegmentFile};
 pub use journal::{PrepareSegment, Prepared, RemoveSegment};
 pub use recovery::{Damage, OpenError, RecoveryReport};
+pub use rehome::{Manifest, RehomeError, RehomeReport, StoreDirectory};
 pub use segment::{Directory, Mapped, MappedFile};
 pub use store::{Footprint, LogStore};
 pub use sync::{SyncFailed, SyncRequest};

@@ -169,16 +169,15 @@ impl<D: Disk> LogStore<D> {
             }
         }
         // Nothing is written before what it follows is durable, the end of the old run included.
-        while let Some(request) = journal.pending_sync() {
-            let upto = request.run()?;
-            journal.synced(upto);
-        }
+        journal.sync_now()?;
         while let Some(prepare) = journal.wants_segment() {
             // Without space the store still opens: it can be drained.
             if let Err(error) = journal.segment_ready(prepare.run()) {
                 tracing::warn!("cannot prepare a segment: {error}");
             }
         }
+        journal.checkpoint();
+        journal.sync_now()?;
         Ok(())
     }
 }
@@ -231,7 +230,11 @@ impl<D: Disk> Recovery<D> {
             let len = memory.bytes().len();
             match Header::decode(memory.bytes()) {
                 Beginning::Unused => {}
-                Beginning::Damaged => self.unreadable.push(file),
+                Beginning::Torn => self.unreadable.push(file),
+                Beginning::Damaged => {
+                    let what = "the header of the segment cannot be read".to_owned();
+                    self.damaged(file, 0, what)?;
+                }
                 Beginning::Version(version) => {
                     let file = self.journal.disk.describe(&name);
                     return Err(OpenError::Version { file, version });
@@ -433,9 +436,9 @@ impl<D: Disk> Recovery<D> {
         }
         let begins = self.walks.values().filter_map(|walk| walk.begin);
         let mut said = [0; LOGS];
-        for (lsn, _, last) in begins.filter(|(lsn, ..)| *lsn <= self.upto) {
+        for (_, _, last) in begins.filter(|(lsn, ..)| *lsn <= self.upto) {
             for (said, last) in said.iter_mut().zip(last) {
-                *said = last.max(*said).min(lsn);
+                *said = last.max(*said);
             }
         }
         for (log, said) in LogId::ALL.into_iter().zip(said) {
@@ -534,13 +537,8 @@ impl<D: Disk> Recovery<D> {
                 let log = walk.header.log as usize;
                 walk.header.seq < self.tails[log]
             });
-            let is_zero = segment
-                .memory
-                .bytes()
-                .iter()
-                .take(HEADER_LEN)
-                .all(|b| *b == 0);
-            if !is_stale && !is_zero {
+            let is_unused = Header::decode(segment.memory.bytes()) == Beginning::Unused;
+            if !is_stale && !is_unused {
                 self.void.push(file);
             }
             self.journal.add_unused(file);
@@ -550,7 +548,7 @@ impl<D: Disk> Recovery<D> {
         }
         for file in std::mem::take(&mut self.void) {
             if let Some(segment) = self.journal.segment_mut(file) {
-                segment.memory.write(0, &[0; HEADER_LEN]);
+                segment.memory.write(0, &Header::void());
             }
             self.journal.touch(file);
         }

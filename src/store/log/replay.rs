@@ -2,6 +2,7 @@
 
 use super::Place;
 use super::codec::{self, QueuePayload};
+use super::days;
 use super::disk::{Disk, Memory};
 use super::frame::Frame;
 use super::index::Index;
@@ -133,6 +134,7 @@ impl<D: Disk> Replay<D> {
     pub fn finish(mut self) -> (LogStore<D>, RecoveryReport) {
         self.attach_queues();
         self.attach_messages();
+        self.attach_days();
         let services: Vec<Service> = self.store.services.values().copied().collect();
         for service in services {
             self.store.count_service(service.role);
@@ -179,6 +181,22 @@ impl<D: Disk> Replay<D> {
         }
     }
 
+    /// Takes over days of use that the records do not tell.
+    fn attach_days(&mut self) {
+        let file = match self.store.journal.disk.read(days::FILE) {
+            Ok(Some(file)) => file,
+            Ok(None) => return,
+            Err(error) => return tracing::warn!("cannot read {}: {error}", days::FILE),
+        };
+        let slot_of = |birth| self.slots.get(&birth).copied();
+        if days::load(&file, &mut self.store.slots, slot_of).is_none() {
+            tracing::warn!(
+                "{} is damaged: a few days of statistics are lost",
+                days::FILE
+            );
+        }
+    }
+
     /// Lists the messages that are still there.
     fn attach_messages(&mut self) {
         self.messages.sort_unstable();
@@ -222,7 +240,7 @@ fn attach_queue<D: Disk>(
     link: Option<Place>,
 ) {
     store.journal.enliven(place);
-    store.slots.set_active(slot, queue.active);
+    store.slots.set_recorded_active(slot, queue.active);
     for (kind, id) in queue_ids(&queue.record) {
         store.index_id(kind, &id, slot);
     }

@@ -5,6 +5,7 @@ use super::index::MAX_SLOTS;
 use crate::store::ActiveDays;
 use slab::Slab;
 use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
 
 /// Slots are kept in chunks, so that growing moves nothing.
 const CHUNK: usize = 4096;
@@ -47,7 +48,6 @@ pub struct Entry {
 }
 
 /// All queues and aliases of a shard.
-#[derive(Debug)]
 pub struct Slots {
     chunks: Vec<Box<[Slot]>>,
     /// Slots ever used.
@@ -55,6 +55,16 @@ pub struct Slots {
     first_free: u32,
     lists: Slab<VecDeque<Entry>>,
     with_messages: BTreeSet<u32>,
+    /// A bit per slot: its days of use are newer than its record.
+    new_days: Vec<u64>,
+}
+
+impl fmt::Debug for Slots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slots")
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Slots {
@@ -65,6 +75,7 @@ impl Default for Slots {
             first_free: u32::MAX,
             lists: Slab::new(),
             with_messages: BTreeSet::new(),
+            new_days: Vec::new(),
         }
     }
 }
@@ -93,6 +104,7 @@ impl Slots {
         let slot = if self.first_free == u32::MAX {
             if self.len as usize == self.chunks.len() * CHUNK {
                 self.chunks.push(vec![FREE; CHUNK].into());
+                self.new_days.resize(self.chunks.len() * CHUNK / 64, 0);
             }
             self.len += 1;
             self.len - 1
@@ -109,6 +121,7 @@ impl Slots {
     /// Frees a slot and its messages.
     pub fn remove(&mut self, slot: u32) {
         self.drop_list(slot);
+        self.mark_days(slot, false);
         let next = self.first_free;
         *self.get_mut(slot) = Slot {
             record_offset: next,
@@ -157,9 +170,35 @@ impl Slots {
         self.get(slot).active
     }
 
-    /// Notes days of use.
+    /// Notes days of use that the record does not tell.
     pub fn set_active(&mut self, slot: u32, days: ActiveDays) {
         self.get_mut(slot).active = days;
+        self.mark_days(slot, true);
+    }
+
+    /// Notes days of use that the record tells.
+    pub fn set_recorded_active(&mut self, slot: u32, days: ActiveDays) {
+        self.get_mut(slot).active = days;
+        self.mark_days(slot, false);
+    }
+
+    fn mark_days(&mut self, slot: u32, is_new: bool) {
+        if let Some(bits) = self.new_days.get_mut(slot as usize / 64) {
+            let bit = 1 << (slot % 64);
+            *bits = if is_new { *bits | bit } else { *bits & !bit };
+        }
+    }
+
+    /// Slots whose days of use are newer than their records.
+    pub fn with_new_days(&self) -> impl Iterator<Item = u32> {
+        let words = self.new_days.iter().zip(0_u32..);
+        words
+            .filter(|(bits, _)| **bits != 0)
+            .flat_map(|(bits, word)| {
+                (0..64)
+                    .filter(move |bit| bits >> bit & 1 == 1)
+                    .map(move |bit| word * 64 + bit)
+            })
     }
 
     /// The messages of a queue, oldest first.
@@ -221,6 +260,6 @@ impl Slots {
 
     /// Bytes on the heap, message lists apart.
     pub fn heap_size(&self) -> usize {
-        self.chunks.len() * CHUNK * size_of::<Slot>()
+        self.chunks.len() * CHUNK * size_of::<Slot>() + self.new_days.capacity() * size_of::<u64>()
     }
 }

@@ -6,7 +6,7 @@ use super::frame::{Head, space};
 use super::index::{Hash, IdHasher, Index};
 use super::journal::{Journal, PrepareSegment, Prepared, Purpose, RemoveSegment};
 use super::slots::{Entry, Slots};
-use super::sync::SyncRequest;
+use super::sync::{SyncFailed, SyncRequest};
 use super::{LogId, LogOptions, Partitions, Place, Promise, compaction::Cleaning};
 use crate::crypto::keys::SharedSecret;
 use crate::protocol::handshake::ServiceRole;
@@ -96,6 +96,14 @@ impl<D: Disk> LogStore<D> {
     /// Notes that everything up to a change is durable: a request was carried out.
     pub fn synced(&mut self, upto: Lsn) {
         self.journal.synced(upto);
+    }
+
+    /// Makes everything durable and writes that down, waiting for the disk: for the end of the
+    /// process, when nothing is being synced.
+    pub fn finish(&mut self) -> Result<(), SyncFailed> {
+        self.journal.sync_now()?;
+        self.journal.checkpoint();
+        self.journal.sync_now()
     }
 
     /// A segment to be prepared by a thread that may wait.
@@ -486,6 +494,7 @@ impl<D: Disk> Store for LogStore<D> {
             }
         }
         self.set_record(slot, place);
+        self.slots.set_recorded_active(slot, active);
         for (kind, old, new) in &moved {
             if let Some(id) = new.filter(|_| old != new) {
                 self.index_id(*kind, &id, slot);

@@ -57,6 +57,15 @@ impl<D: Disk> Journal<D> {
         })
     }
 
+    /// Syncs everything, waiting for it.
+    pub fn sync_now(&mut self) -> Result<(), SyncFailed> {
+        while let Some(request) = self.pending_sync() {
+            let upto = request.run()?;
+            self.synced(upto);
+        }
+        Ok(())
+    }
+
     /// Notes that a request was carried out.
     pub fn synced(&mut self, upto: Lsn) {
         self.is_syncing = false;

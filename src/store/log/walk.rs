@@ -96,7 +96,7 @@ impl Walk {
                     self.tails.push((head.lsn, self.header.log, tail));
                 }
                 Some(Control::Resume { run }) => piece.run = run,
-                None => {}
+                Some(Control::Checkpoint) | None => {}
             }
             if piece.first == 0 {
                 piece.first = head.lsn;

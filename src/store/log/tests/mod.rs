@@ -3,4 +3,5 @@ mod corruption;
 mod fake;
 mod model;
 mod power;
+mod rehome;
 mod space;

@@ -1,0 +1,426 @@
+//! All shards of a state directory: which directories there are, and moving everything when the
+//! number of shards changes.
+//!
+//! A manifest names the directory that counts. A new one is filled beside it, made durable, and
+//! then the manifest is replaced: whenever the process ends, one of the two is complete.
+
+use super::disk::Disk;
+use super::recovery::{Damage, OnDamage};
+use super::store::queue_ids;
+use super::{Directory, LogOptions, LogStore, OpenError, Partitions, Promise};
+use crate::store::{IdKind, Store, StoreError, Totals};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Directory of all logs in the state directory.
+const DIRECTORY: &str = "smp-server-store";
+/// File in it that says which generation counts.
+const MANIFEST: &str = "manifest.json";
+/// Version of the manifest.
+const VERSION: u32 = 1;
+/// Bytes copied between two syncs of a new shard.
+const SYNC_EVERY: usize = 64 << 20;
+
+/// Which directory counts, and how many shards it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of the manifest.
+    version: u32,
+    /// Number of the directory; every move makes a new one.
+    pub generation: u64,
+    /// Shards in it.
+    pub shards: u16,
+}
+
+/// Why everything could not be moved. The old directory still counts.
+#[derive(Debug, Error)]
+pub enum RehomeError {
+    /// A shard cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The file system refused something.
+    #[error("{file}: {source}", file = file.display())]
+    Io {
+        /// The file or directory.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The manifest is not one.
+    #[error("{} is damaged: {reason}", file.display())]
+    Manifest {
+        /// The manifest.
+        file: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// What was read could not be written again.
+    #[error("cannot write a shard: {0}")]
+    Store(#[from] StoreError),
+    /// What was written could not be made durable.
+    #[error(transparent)]
+    Sync(#[from] super::SyncFailed),
+}
+
+/// What was moved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RehomeReport {
+    /// What the new shards hold together.
+    pub moved: Totals,
+    /// Links and other ids that were left out since an earlier queue has them; only after damage.
+    pub conflicts: u64,
+    /// What was damaged and skipped.
+    pub damage: Vec<Damage>,
+}
+
+/// The logs in a state directory.
+#[derive(Debug, Clone)]
+pub struct StoreDirectory {
+    path: PathBuf,
+    manifest: Manifest,
+}
+
+impl StoreDirectory {
+    /// Finds the logs of a state directory, or begins with some shards. What an interrupted move
+    /// left behind is removed.
+    pub fn open(state: &Path, shards: u16) -> Result<Self, RehomeError> {
+        let path = state.join(DIRECTORY);
+        let disk = Directory::open(&path).map_err(at(&path))?;
+        let file = path.join(MANIFEST);
+        let found = disk.read(MANIFEST).map_err(at(&file))?;
+        let manifest = match found {
+            Some(bytes) => {
+                let manifest: Manifest =
+                    serde_json::from_slice(&bytes).map_err(|e| damaged(&file, e.to_string()))?;
+                if manifest.version != VERSION || manifest.shards == 0 {
+                    let reason = format!("version {} is not known", manifest.version);
+                    return Err(damaged(&file, reason));
+                }
+                manifest
+            }
+            None if has_generations(&path).map_err(at(&path))? => {
+                let reason = "it is missing, but there are logs".to_owned();
+                return Err(damaged(&file, reason));
+            }
+            None => {
+                let manifest = Manifest {
+                    version: VERSION,
+                    generation: 1,
+                    shards,
+                };
+                let first = generation(&path, 1);
+                Directory::open(&first).map_err(at(&first))?;
+                for shard in 0..shards {
+                    let shard = shard_of(&first, shard);
+                    Directory::open(&shard).map_err(at(&shard))?;
+                }
+                write_manifest(&disk, &file, &manifest)?;
+                manifest
+            }
+        };
+        let this = Self { path, manifest };
+        this.remove_others()?;
+        Ok(this)
+    }
+
+    /// Number of shards the logs were written by.
+    pub fn shards(&self) -> u16 {
+        self.manifest.shards
+    }
+
+    /// The directory of a shard.
+    pub fn shard(&self, shard: u16) -> PathBuf {
+        shard_of(&generation(&self.path, self.manifest.generation), shard)
+    }
+
+    /// Opens a shard; may be done for all shards at the same time.
+    pub fn open_shard(
+        &self,
+        shard: u16,
+        partitions: Arc<dyn Partitions>,
+        options: &LogOptions,
+    ) -> Result<(LogStore, super::RecoveryReport), OpenError> {
+        let path = self.shard(shard);
+        check_shard(&path)?;
+        let disk = Directory::open(&path).map_err(|source| OpenError::Io {
+            file: path.display().to_string(),
+            source,
+        })?;
+        LogStore::open(disk, shard, partitions, options)
+    }
+
+    /// Moves everything to another number of shards, for which `partitions` knows the homes.
+    pub fn rehome(
+        &mut self,
+        shards: u16,
+        partitions: &Arc<dyn Partitions>,
+        options: &LogOptions,
+    ) -> Result<RehomeReport, RehomeError> {
+        self.rewrite(shards, partitions, options, OnDamage::Refuse)
+    }
+
+    /// Writes everything again that can be read, with the same number of shards, and reports what
+    /// cannot. The damaged logs are kept under the name that is returned with the report.
+    pub fn salvage(
+        &mut self,
+        partitions: &Arc<dyn Partitions>,
+        options: &LogOptions,
+    ) -> Result<(RehomeReport, PathBuf), RehomeError> {
+        let old = generation(&self.path, self.manifest.generation);
+        let kept = old.with_extension("damaged");
+        let shards = self.shards();
+        let report = self.rewrite(shards, partitions, options, OnDamage::Skip)?;
+        Ok((report, kept))
+    }
+
+    fn rewrite(
+        &mut self,
+        shards: u16,
+        partitions: &Arc<dyn Partitions>,
+        options: &LogOptions,
+        on_damage: OnDamage,
+    ) -> Result<RehomeReport, RehomeError> {
+        let next = Manifest {
+            version: VERSION,
+            generation: self.manifest.generation + 1,
+            shards,
+        };
+        let old = generation(&self.path, self.manifest.generation);
+        let new = generation(&self.path, next.generation);
+        let mut report = RehomeReport::default();
+        Directory::open(&new).map_err(at(&new))?;
+        let mut targets = Vec::new();
+        for shard in 0..shards {
+            targets.push(Target::begin(
+                &shard_of(&new, shard),
+                shard,
+                partitions,
+                options,
+            )?);
+        }
+        for shard in 0..self.manifest.shards {
+            let path = shard_of(&old, shard);
+            if let Err(error) = check_shard(&path) {
+                match error {
+                    OpenError::Damaged(damage) if on_damage == OnDamage::Skip => {
+                        report.damage.push(damage);
+                        continue;
+                    }
+                    error => return Err(error.into()),
+                }
+            }
+            let disk = Directory::open(&path).map_err(at(&path))?;
+            let partitions = Arc::clone(partitions);
+            let (source, found) = LogStore::read(disk, shard, partitions, options, on_damage)?;
+            report.damage.extend(found.damage);
+            move_all(&source, &mut targets, &mut report)?;
+        }
+        for target in &mut targets {
+            target.store.finish()?;
+            let days = target.store.save_days();
+            days.run().map_err(at(&new))?;
+            report.moved += target.store.totals();
+        }
+        drop(targets);
+        let disk = Directory::open(&self.path).map_err(at(&self.path))?;
+        write_manifest(&disk, &self.path.join(MANIFEST), &next)?;
+        self.manifest = next;
+        if on_damage == OnDamage::Skip {
+            let kept = old.with_extension("damaged");
+            fs::rename(&old, &kept).map_err(at(&old))?;
+        }
+        self.remove_others()?;
+        Ok(report)
+    }
+
+    /// Removes generations that do not count.
+    fn remove_others(&self) -> Result<(), RehomeError> {
+        let current = generation(&self.path, self.manifest.generation);
+        for path in generations(&self.path).map_err(at(&self.path))? {
+            if path != current {
+                fs::remove_dir_all(&path).map_err(at(&path))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn at(file: &Path) -> impl FnOnce(io::Error) -> RehomeError + use<> {
+    let file = file.to_owned();
+    move |source| RehomeError::Io { file, source }
+}
+
+fn damaged(file: &Path, reason: String) -> RehomeError {
+    let file = file.to_owned();
+    RehomeError::Manifest { file, reason }
+}
+
+fn generation(path: &Path, number: u64) -> PathBuf {
+    path.join(format!("generation-{number}"))
+}
+
+fn shard_of(generation: &Path, shard: u16) -> PathBuf {
+    generation.join(format!("shard-{shard:04}"))
+}
+
+/// A shard that is gone must not begin anew.
+fn check_shard(path: &Path) -> Result<(), OpenError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    Err(OpenError::Damaged(Damage {
+        file: path.display().to_string(),
+        offset: 0,
+        what: "the directory of a shard is missing".to_owned(),
+    }))
+}
+
+/// Directories of generations, none of damaged ones that were kept.
+fn generations(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|n| n.strip_prefix("generation-"));
+        if number.is_some_and(|n| n.parse::<u64>().is_ok()) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// Whether there are generations with anything in their shards.
+fn has_generations(path: &Path) -> io::Result<bool> {
+    for generation in generations(path)? {
+        for shard in fs::read_dir(generation)? {
+            if fs::read_dir(shard?.path())?.next().is_some() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn write_manifest(disk: &Directory, file: &Path, manifest: &Manifest) -> Result<(), RehomeError> {
+    let bytes = serde_json::to_vec(manifest).map_err(|e| damaged(file, e.to_string()))?;
+    disk.replace(MANIFEST, &mut std::iter::once(bytes))
+        .map_err(at(file))
+}
+
+/// A shard that is being filled.
+struct Target {
+    store: LogStore,
+    partitions: Arc<dyn Partitions>,
+    unsynced: usize,
+}
+
+impl Target {
+    fn begin(
+        path: &Path,
+        shard: u16,
+        partitions: &Arc<dyn Partitions>,
+        options: &LogOptions,
+    ) -> Result<Self, RehomeError> {
+        let disk = Directory::open(path).map_err(at(path))?;
+        let options = LogOptions {
+            promise: Promise::Disk,
+            ..options.clone()
+        };
+        let (store, _) = LogStore::open(disk, shard, Arc::clone(partitions), &options)?;
+        Ok(Self {
+            store,
+            partitions: Arc::clone(partitions),
+            unsynced: 0,
+        })
+    }
+
+    /// Gets room for a change and counts it.
+    fn supply(&mut self, bytes: usize) -> Result<(), RehomeError> {
+        while let Some(prepare) = self.store.wants_segment() {
+            self.store.segment_ready(prepare.run()).map_err(|source| {
+                let file = PathBuf::from(self.store.journal.disk.describe(""));
+                RehomeError::Io { file, source }
+            })?;
+        }
+        self.unsynced += bytes;
+        if self.unsynced >= SYNC_EVERY {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), RehomeError> {
+        self.unsynced = 0;
+        self.store.journal.sync_now()?;
+        Ok(())
+    }
+}
+
+/// What a record is taken to weigh besides its content.
+const RECORD_COST: usize = 512;
+
+/// Writes everything of one old shard to the new ones. Aliases are made anew: whether an id needs
+/// one depends on the number of shards, and one without a queue leads nowhere.
+fn move_all(
+    source: &LogStore,
+    targets: &mut [Target],
+    report: &mut RehomeReport,
+) -> Result<(), RehomeError> {
+    let Some(partitions) = targets.first().map(|target| Arc::clone(&target.partitions)) else {
+        return Ok(());
+    };
+    let home_of = |id: &crate::store::Id| partitions.shard(partitions.partition(id));
+    for service in source.services() {
+        let mut head = crate::store::Id::default();
+        let len = head.len();
+        head.copy_from_slice(&service.fingerprint[..len]);
+        if let Some(target) = targets.get_mut(usize::from(home_of(&head))) {
+            target.supply(RECORD_COST)?;
+            target.store.create_service(service)?;
+        }
+    }
+    for slot in source.queues() {
+        let mut record = source.queue(slot);
+        let home = home_of(&record.recipient_id);
+        let Some(target) = targets.get_mut(usize::from(home)) else {
+            continue;
+        };
+        let link = source.link(slot);
+        // Only damage takes the data away and leaves the id.
+        record.link_id = record.link_id.filter(|_| link.is_some());
+        target.supply(RECORD_COST)?;
+        let new = match target.store.create(&record, link) {
+            Ok((new, _)) => new,
+            // Only damage brings back a queue whose ids were given to another.
+            Err(StoreError::Duplicate) => {
+                report.conflicts += 1;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        target.store.set_active_days(new, source.active_days(slot));
+        for message in source.messages(slot) {
+            target.supply(RECORD_COST + message.body.len())?;
+            target.store.push_message(new, message)?;
+        }
+        for (kind, id) in queue_ids(&record) {
+            let lives_at = home_of(&id);
+            if kind == IdKind::Recipient || lives_at == home {
+                continue;
+            }
+            if let Some(target) = targets.get_mut(usize::from(lives_at)) {
+                target.supply(RECORD_COST)?;
+                match target.store.reserve_alias(kind, &id, home) {
+                    Ok(_) => {}
+                    Err(StoreError::Duplicate) => report.conflicts += 1,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+    }
+    Ok(())
+}
