@@ -42,6 +42,7 @@ pub fn serve(plan: StartPlan) -> anyhow::Result<()> {
         settings: plan.settings,
         config_dir: plan.config_dir,
         state_dir: plan.state_dir,
+        skip_warnings: plan.skip_warnings,
     };
     runtime::run(&relay, |addresses| {
         let mut out = stdout().lock();

@@ -6,7 +6,7 @@ use crate::cli::{CliError, Console, Directories, start_lines, version};
 use crate::config::settings::Https;
 use crate::config::{Settings, SettingsError};
 use crate::crypto::certificate::Fingerprint;
-use crate::runtime::STORE_FOLDER;
+use crate::store::log::STORE_FOLDER;
 use crate::transport::credential::{self, Credential, CredentialError};
 use clap::Args;
 use std::path::{Path, PathBuf};

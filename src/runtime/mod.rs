@@ -17,4 +17,3 @@ mod storage;
 mod timers;
 
 pub use server::{RelayPlan, RunError, run};
-pub use storage::STORE_FOLDER;

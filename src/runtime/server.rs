@@ -13,7 +13,7 @@ use crate::protocol::{Version, VersionRange};
 use crate::relay::{PARTITIONS, Partitioner, Shard, ShardConfig};
 use crate::session::Identity;
 use crate::store::AnyStore;
-use crate::store::log::{OpenError, SyncFailed};
+use crate::store::log::{OpenError, RehomeError, StoreDirectory, SyncFailed};
 use crate::transport::config::{ServerOptions, server_config};
 use crate::transport::credential::{Credential, CredentialError};
 use crate::transport::listener::{ListenError, Listener, Reservation};
@@ -55,6 +55,8 @@ pub struct RelayPlan {
     pub config_dir: PathBuf,
     /// Folder with the state, locked by the caller.
     pub state_dir: PathBuf,
+    /// Whether to keep what can be read of a damaged store.
+    pub skip_warnings: bool,
 }
 
 /// Why the relay did not start or stopped by itself.
@@ -86,8 +88,11 @@ pub enum RunError {
     )]
     Executor(String),
     /// The store cannot be opened.
-    #[error(transparent)]
+    #[error("{0}{advice}", advice = salvage_advice(.0))]
     Store(#[from] OpenError),
+    /// The store of the state directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] RehomeError),
     /// What was received cannot be kept.
     #[error(transparent)]
     Sync(#[from] SyncFailed),
@@ -124,7 +129,8 @@ struct Shared {
     tls: Arc<ServerConfig>,
     identity: Arc<Identity>,
     partitioner: Partitioner,
-    state_dir: PathBuf,
+    /// Where queues are kept, if they are.
+    store_directory: Option<StoreDirectory>,
     /// Secret of the state directory.
     key: Zeroizing<[u8; 16]>,
     addresses: Vec<SocketAddr>,
@@ -178,12 +184,20 @@ impl Relay {
         let addresses: Vec<_> = reservations.iter().map(Reservation::address).collect();
         let shutdown = Shutdown::new(shards);
         let shard_count = u16::try_from(shards).unwrap_or(PARTITIONS);
+        let partitioner = Partitioner::new(&key, shard_count);
+        let store_directory = storage::prepare(
+            settings,
+            &plan.state_dir,
+            &partitioner,
+            &key,
+            plan.skip_warnings,
+        )?;
         let shared = Arc::new(Shared {
             settings: settings.clone(),
             tls: server_config(&credential, options)?,
             identity: Arc::new(identity(&credential, settings)?),
-            partitioner: Partitioner::new(&key, shard_count),
-            state_dir: plan.state_dir.clone(),
+            partitioner,
+            store_directory,
             key,
             addresses: addresses.clone(),
             shards: shard_count,
@@ -285,6 +299,16 @@ fn identity(credential: &Credential, settings: &Settings) -> Result<Identity, Ru
     })
 }
 
+/// What an operator can do about a damaged store.
+fn salvage_advice(error: &OpenError) -> &'static str {
+    match error {
+        OpenError::Damaged(_) => {
+            ". Restore a backup, or keep what can be read: `smp-server start --skip-warnings`"
+        }
+        _ => "",
+    }
+}
+
 /// What the executors' sweeps of messages found together.
 fn log_sweep(sweeps: impl Iterator<Item = SweepReport>) {
     let all = sweeps.fold(SweepReport::default(), |sum, sweep| SweepReport {
@@ -326,7 +350,8 @@ fn run_shard(
     report: &mpsc::Sender<Report>,
 ) -> Result<(), RunError> {
     let (settings, partitioner) = (&shared.settings, &shared.partitioner);
-    let store = storage::open(settings, &shared.state_dir, index, partitioner, &shared.key)?;
+    let directory = shared.store_directory.as_ref();
+    let store = storage::open(settings, directory, index, partitioner, &shared.key)?;
     let executor = LocalExecutorBuilder::new(placement)
         .name(&format!("shard-{index}"))
         .io_memory(IO_MEMORY)
@@ -398,6 +423,7 @@ async fn run_executor(
     let keeping = [
         spawn_local(storage::keep_space(Rc::clone(&core))),
         spawn_local(storage::maintain(Rc::clone(&core))),
+        spawn_local(storage::save_days(Rc::clone(&core))),
         spawn_local({
             let (core, failure) = (Rc::clone(&core), Rc::clone(&failure));
             async move { failure.set(storage::keep_durable(core, durability).await) }
@@ -415,6 +441,7 @@ async fn run_executor(
     for task in timers.into_iter().chain(keeping) {
         task.cancel().await;
     }
+    storage::finish(&core)?;
     result
 }
 

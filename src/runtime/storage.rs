@@ -7,13 +7,14 @@ use crate::config::values::Durability;
 use crate::crypto::hash;
 use crate::relay::Partitioner;
 use crate::store::log::{
-    Directory, LogOptions, LogStore, OpenError, PrepareSegment, Promise, RemoveSegment, SyncFailed,
+    Directory, LogOptions, LogStore, OpenError, Partitions, PrepareSegment, Promise, RehomeError,
+    RemoveSegment, StoreDirectory, SyncFailed,
 };
 use crate::store::{AnyStore, Lsn, MemoryStore, Store};
 use futures_lite::future::{poll_fn, yield_now};
 use glommio::timer::sleep;
 use std::cell::{Cell, RefCell};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -22,13 +23,13 @@ use zeroize::Zeroizing;
 
 /// Threads beside an executor: one syncs, another makes segments.
 pub const BLOCKING_THREADS: usize = 2;
-/// Folder of the store in the state directory.
-pub const STORE_FOLDER: &str = "smp-server-store";
 
 /// Time between two looks for space to be had.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_millis(100);
 /// Bytes read or copied for space before connections get a turn.
 const MAINTENANCE_STEP: usize = 256 << 10;
+/// Time between two saves of the days on which queues were used.
+const DAYS_INTERVAL: Duration = Duration::from_secs(600);
 /// Time between syncs when nobody waits for them.
 const LAZY_SYNC_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -52,40 +53,67 @@ impl StoreWatch {
     }
 }
 
-/// The folder of a shard's logs.
-pub fn shard_folder(state_dir: &Path, shard: u16) -> PathBuf {
-    state_dir.join(STORE_FOLDER).join(format!("shard-{shard}"))
-}
-
-/// Opens the store of a shard as configured.
-pub fn open(
+/// Finds the logs of a state directory, or begins them; `None` when nothing is to be kept.
+///
+/// Everything is moved when the number of shards is another than before. With `salvage` it is
+/// written again as far as it can be read.
+pub fn prepare(
     settings: &Settings,
     state_dir: &Path,
+    partitioner: &Partitioner,
+    key: &[u8; 16],
+    salvage: bool,
+) -> Result<Option<StoreDirectory>, RehomeError> {
+    if !settings.storage.enable {
+        return Ok(None);
+    }
+    let shards = partitioner.shards();
+    let mut directory = StoreDirectory::open(state_dir, shards)?;
+    let options = options(settings, key);
+    if salvage {
+        let before = Partitioner::new(key, directory.shards());
+        let partitions: Arc<dyn Partitions> = Arc::new(before);
+        let (report, kept) = directory.salvage(&partitions, &options)?;
+        for damage in &report.damage {
+            tracing::warn!("skipped: {damage}");
+        }
+        if report.damage.is_empty() {
+            // Nothing was left out, so nothing is worth keeping.
+            let _ = std::fs::remove_dir_all(&kept);
+        } else {
+            tracing::warn!("the damaged logs are kept in {}", kept.display());
+        }
+    }
+    if directory.shards() != shards {
+        tracing::info!(
+            "moving queues from {} shards to {shards}...",
+            directory.shards()
+        );
+        let partitions: Arc<dyn Partitions> = Arc::new(partitioner.clone());
+        let report = directory.rehome(shards, &partitions, &options)?;
+        tracing::info!(
+            "moved {} queues and {} messages",
+            report.moved.queues,
+            report.moved.messages
+        );
+    }
+    Ok(Some(directory))
+}
+
+/// Opens the store of a shard.
+pub fn open(
+    settings: &Settings,
+    directory: Option<&StoreDirectory>,
     shard: u16,
     partitioner: &Partitioner,
     key: &[u8; 16],
 ) -> Result<AnyStore, OpenError> {
-    if !settings.storage.enable {
+    let Some(directory) = directory else {
         return Ok(AnyStore::Memory(Box::new(MemoryStore::new())));
-    }
-    let folder = shard_folder(state_dir, shard);
-    let io = |source| OpenError::Io {
-        file: folder.display().to_string(),
-        source,
-    };
-    std::fs::create_dir_all(&folder).map_err(io)?;
-    let options = LogOptions {
-        segment_len: usize::try_from(settings.relay.segment_size).unwrap_or(usize::MAX),
-        promise: match settings.relay.durability {
-            Durability::Disk => Promise::Disk,
-            Durability::Process => Promise::Process,
-        },
-        index_key: index_key(key),
     };
     let began = Instant::now();
-    let directory = Directory::open(&folder).map_err(io)?;
-    let (store, report) =
-        LogStore::open(directory, shard, Arc::new(partitioner.clone()), &options)?;
+    let partitions = Arc::new(partitioner.clone());
+    let (store, report) = directory.open_shard(shard, partitions, &options(settings, key))?;
     let totals = store.totals();
     tracing::info!(
         "shard {shard}: {} queues and {} messages from {} records in {} ms",
@@ -106,6 +134,17 @@ pub fn open(
         drop_messages(&mut store);
     }
     Ok(store)
+}
+
+fn options(settings: &Settings, key: &[u8; 16]) -> LogOptions {
+    LogOptions {
+        segment_len: usize::try_from(settings.relay.segment_size).unwrap_or(usize::MAX),
+        promise: match settings.relay.durability {
+            Durability::Disk => Promise::Disk,
+            Durability::Process => Promise::Process,
+        },
+        index_key: index_key(key),
+    }
 }
 
 /// Forgets all messages, as an operator may want at each start.
@@ -216,4 +255,29 @@ pub async fn maintain(core: Rc<Core>) {
         }
         core.store_watch().wake();
     }
+}
+
+/// Saves from time to time when queues were last used: a crash loses at most that much.
+pub async fn save_days(core: Rc<Core>) {
+    loop {
+        sleep(DAYS_INTERVAL).await;
+        if let Some(days) = core.with_log(|store| store.save_days()) {
+            let result = glommio::executor().spawn_blocking(move || days.run()).await;
+            if let Err(error) = result {
+                tracing::warn!("cannot save when queues were last used: {error}");
+            }
+        }
+    }
+}
+
+/// Makes the last changes durable, when nothing else runs any more.
+pub fn finish(core: &Core) -> Result<(), SyncFailed> {
+    let Some(finished) = core.with_log(LogStore::finish) else {
+        return Ok(());
+    };
+    finished?;
+    if let Some(Err(error)) = core.with_log(|store| store.save_days().run()) {
+        tracing::warn!("cannot save when queues were last used: {error}");
+    }
+    Ok(())
 }

@@ -27,7 +27,7 @@ pub use days::SaveDays;
 pub use disk::{Disk, Memory, SegmentFile};
 pub use journal::{PrepareSegment, Prepared, RemoveSegment};
 pub use recovery::{Damage, OpenError, RecoveryReport};
-pub use rehome::{Manifest, RehomeError, RehomeReport, StoreDirectory};
+pub use rehome::{Manifest, RehomeError, RehomeReport, STORE_FOLDER, StoreDirectory};
 pub use segment::{Directory, Mapped, MappedFile};
 pub use store::{Footprint, LogStore};
 pub use sync::{SyncFailed, SyncRequest};

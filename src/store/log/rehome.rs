@@ -17,7 +17,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 /// Directory of all logs in the state directory.
-const DIRECTORY: &str = "smp-server-store";
+pub const STORE_FOLDER: &str = "smp-server-store";
 /// File in it that says which generation counts.
 const MANIFEST: &str = "manifest.json";
 /// Version of the manifest.
@@ -88,7 +88,7 @@ impl StoreDirectory {
     /// Finds the logs of a state directory, or begins with some shards. What an interrupted move
     /// left behind is removed.
     pub fn open(state: &Path, shards: u16) -> Result<Self, RehomeError> {
-        let path = state.join(DIRECTORY);
+        let path = state.join(STORE_FOLDER);
         let disk = Directory::open(&path).map_err(at(&path))?;
         let file = path.join(MANIFEST);
         let found = disk.read(MANIFEST).map_err(at(&file))?;
