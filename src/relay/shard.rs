@@ -379,6 +379,19 @@ impl<S: Store> Shard<S> {
                 }
                 None => {}
             },
+            PeerMessage::CheckAlias { kind, id } => {
+                if !matches!(self.store.find(kind, &id), Some(Location::Queue(_))) {
+                    let message = PeerMessage::ReleaseAlias {
+                        kind,
+                        id,
+                        confirmation: None,
+                    };
+                    effects.push(Effect::Peer {
+                        shard: from,
+                        message,
+                    });
+                }
+            }
             PeerMessage::Service(message) => self.service_message(from, message, effects),
             PeerMessage::ReleaseAlias {
                 kind,

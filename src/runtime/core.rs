@@ -17,10 +17,11 @@ use super::storage::StoreWatch;
 use crate::config::values::QueuePlacement;
 use crate::protocol::batch::MAX_BATCH_ITEMS;
 use crate::relay::{
-    Counters, MessageSweep, NotificationSweep, Partitioner, SessionRef, Shard, Timestamp,
+    Counters, MessageSweep, NotificationSweep, Partitioner, PeerMessage, SessionRef, Shard,
+    Timestamp,
 };
 use crate::session::Session;
-use crate::store::{AnyStore, Id, Lsn, Store};
+use crate::store::{AnyStore, Id, IdKind, Lsn, Store};
 use rand_chacha::ChaCha20Rng;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
@@ -257,6 +258,16 @@ impl Core {
             }
             shard.release_durable(&mut router.effects);
         });
+    }
+
+    /// Asks the shards that link ids lead to whether they still have a queue for them.
+    pub fn check_aliases(&self, aliases: Vec<(Id, u16)>) {
+        for (id, shard) in aliases {
+            let kind = IdKind::Link;
+            let message = CoreMessage::Peer(PeerMessage::CheckAlias { kind, id });
+            self.mesh.send(shard, message);
+        }
+        self.mesh.announce();
     }
 
     /// Says once that the store gets no more space.

@@ -424,6 +424,7 @@ async fn run_executor(
         spawn_local(storage::keep_space(Rc::clone(&core))),
         spawn_local(storage::maintain(Rc::clone(&core))),
         spawn_local(storage::save_days(Rc::clone(&core))),
+        spawn_local(storage::check_aliases(Rc::clone(&core))),
         spawn_local({
             let (core, failure) = (Rc::clone(&core), Rc::clone(&failure));
             async move { failure.set(storage::keep_durable(core, durability).await) }

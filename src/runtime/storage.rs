@@ -28,6 +28,8 @@ pub const BLOCKING_THREADS: usize = 2;
 const MAINTENANCE_INTERVAL: Duration = Duration::from_millis(100);
 /// Bytes read or copied for space before connections get a turn.
 const MAINTENANCE_STEP: usize = 256 << 10;
+/// Slots looked at for reserved ids before connections get a turn.
+const ALIASES_STEP: u32 = 512;
 /// Time between two saves of the days on which queues were used.
 const DAYS_INTERVAL: Duration = Duration::from_secs(600);
 /// Time between syncs when nobody waits for them.
@@ -254,6 +256,21 @@ pub async fn maintain(core: Rc<Core>) {
             yield_now().await;
         }
         core.store_watch().wake();
+    }
+}
+
+/// Has the link ids given back that were reserved for queues which never came to be, or are gone:
+/// the process may have ended in between. Those that are reserved later are not looked at.
+pub async fn check_aliases(core: Rc<Core>) {
+    let mut next = Some(0);
+    while let Some(from) = next {
+        let found = core.with_log(|store| store.link_aliases(from, ALIASES_STEP));
+        let Some((aliases, rest)) = found else {
+            return;
+        };
+        core.check_aliases(aliases);
+        next = rest;
+        yield_now().await;
     }
 }
 

@@ -141,6 +141,18 @@ impl<D: Disk> LogStore<D> {
         })
     }
 
+    /// Link ids among some slots that lead to other shards, with the shard they lead to, and the
+    /// slot to go on with.
+    pub fn link_aliases(&self, from: u32, slots: u32) -> (Vec<(Id, u16)>, Option<u32>) {
+        let end = from.saturating_add(slots).min(self.slots.len());
+        let aliases = (from..end)
+            .filter_map(|slot| self.alias(slot))
+            .filter(|alias| alias.kind == IdKind::Link)
+            .map(|alias| (alias.id, alias.shard))
+            .collect();
+        (aliases, (end < self.slots.len()).then_some(end))
+    }
+
     /// All queues.
     pub fn queues(&self) -> impl Iterator<Item = QueueSlot> {
         (0..self.slots.len())
