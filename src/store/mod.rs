@@ -6,6 +6,7 @@
 
 mod memory;
 mod record;
+pub mod reference;
 
 pub use memory::MemoryStore;
 pub use record::{
