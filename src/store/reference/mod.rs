@@ -1,9 +1,16 @@
 //! The files of the reference server, read and written (spec: server §11).
 //!
-//! Readers and writers work on any `BufRead` and `Vec`. What a file says wrongly is a [`Warning`]
-//! and costs no more than its line.
+//! Readers and writers work on any `BufRead` and `Write`; [`import_dir`] and [`export_dir`] drive
+//! them over a state directory. Nothing here knows how this relay stores what it keeps: an import
+//! hands it to an [`ImportSink`], an export asks an [`ExportSource`].
+//!
+//! What a file says wrongly is a [`Warning`] and costs no more than its line; only a file that
+//! cannot be read ends an import.
 
 mod activity;
+mod export;
+mod import;
+mod journal;
 mod lines;
 mod message_log;
 mod message_run;
@@ -19,6 +26,14 @@ mod warning;
 mod tests;
 
 pub use activity::{ActiveSets, PeriodSets, queue_hash};
+pub use export::{
+    ExportError, ExportOptions, ExportReport, ExportSource, ExportedNotification, ExportedQueue,
+    export_dir,
+};
+pub use import::{
+    ImportError, ImportOptions, ImportReport, ImportSink, SinkError, check_dir, import_dir,
+};
+pub use journal::{JournalError, JournalQueue, read_journal_queue};
 pub use lines::{Lines, MAX_LINE_LEN};
 pub use message_log::{EmptyBody, LoggedMessage, parse_message_line, write_message_line};
 pub use message_run::MessageRun;

@@ -236,6 +236,15 @@ impl<'a> Fields<'a> {
             .ok_or(Malformed::Expected(what))
     }
 
+    /// A decimal number without sign.
+    pub(super) fn natural(&mut self, what: &'static str) -> Result<u64, Malformed> {
+        let text = self.take_while(|b| b.is_ascii_digit());
+        str::from_utf8(text)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .ok_or(Malformed::Expected(what))
+    }
+
     /// Seconds since the Unix epoch as days; what no day can be becomes the nearest that can.
     pub(super) fn day(&mut self, what: &'static str) -> Result<u32, Malformed> {
         let day = self.integer(what)?.div_euclid(DAY_SECONDS);

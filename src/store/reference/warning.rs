@@ -105,6 +105,13 @@ impl Warnings {
         }
     }
 
+    /// Adds those of another list.
+    pub(super) fn append(&mut self, other: &Self) {
+        let room = MAX_WARNINGS - self.list.len();
+        self.list.extend(other.list.iter().take(room).cloned());
+        self.count += other.count;
+    }
+
     /// The warnings kept.
     pub fn list(&self) -> &[Warning] {
         &self.list

@@ -1,7 +1,11 @@
 //! Tests against files that the reference has written, and against made ones.
 
+mod exports;
+mod imports;
+mod journals;
 mod known_answers;
 mod properties;
+mod recorder;
 mod replays;
 mod scale;
 mod statistics;
