@@ -14,6 +14,7 @@ mod expiry;
 mod notification;
 mod partition;
 mod pending;
+mod reference_statistics;
 mod request;
 mod service;
 mod session_ref;
