@@ -141,7 +141,7 @@ fn answers_and_messages_share_blocks_as_they_fit() {
 }
 
 #[test]
-fn refused_commands_are_answered_before_the_others() {
+fn refusals_precede_the_other_answers_of_their_block() {
     every_placement(&Setup::default(), async |server| {
         let mut client = server.client().await;
         let queues = queues(&mut client, 2).await;
@@ -178,6 +178,7 @@ fn refused_commands_are_answered_before_the_others() {
             Item::new(b"1", a, b"SOK 0"),
             Item::new(b"3", b"", b"PONG"),
             Item::new(b"4", b, b"SOK 0"),
+            // Executed, and refused by that.
             Item::new(b"7", b, b"ERR CMD PROHIBITED"),
             Item::new(b"8", a, b"OK"),
         ];
@@ -222,12 +223,13 @@ fn a_wrong_signature_among_many_is_the_only_one_refused() {
                 .collect();
             commands[wrong][10] ^= 1;
             session.send(&wire::batch(&commands)).await;
-            let item = |n: usize, answer| Item::new(&number(n), queues[n].id(), answer);
-            // The refusal comes first.
-            let mut expected = vec![item(wrong, b"ERR AUTH")];
-            let right = (0..64).filter(|n| *n != wrong);
-            expected.extend(right.map(|n| item(n, b"SOK 0")));
-            assert_eq!(session.recv_items().await, expected);
+            let answers = session.recv_items().await;
+            let others = (0..64).filter(|n| *n != wrong);
+            for (answer, n) in answers.iter().zip([wrong].into_iter().chain(others)) {
+                let expected: &[u8] = if n == wrong { b"ERR AUTH" } else { b"SOK 0" };
+                assert_eq!(*answer, Item::new(&number(n), queues[n].id(), expected));
+            }
+            assert_eq!(answers.len(), 64);
         }
     });
 }
@@ -256,19 +258,21 @@ fn pipelined_blocks_are_answered_in_order() {
         }
         let answers = session.recv_at_least(blocks * each).await;
         assert_eq!(answers.len(), blocks * each);
-        let expected = |n: usize| {
-            let queue = &queues[n % each];
-            match (n / each + n % each) % 3 {
-                0 => Item::new(&number(n), b"", b"PONG"),
-                1 => Item::new(&number(n), queue.sender_id(), b"OK"),
-                _ => Item::new(&number(n), queue.id(), b"ERR CMD SYNTAX"),
+        let kind = |n: usize| (n / each + n % each) % 3;
+        let mut answers = answers.iter();
+        for block in 0..blocks {
+            let numbers = block * each..(block + 1) * each;
+            // What does not parse is refused before anything else is answered.
+            let refused = numbers.clone().filter(|n| kind(*n) == 2);
+            for n in refused.chain(numbers.filter(|n| kind(*n) != 2)) {
+                let queue = &queues[n % each];
+                let expected = match kind(n) {
+                    0 => Item::new(&number(n), b"", b"PONG"),
+                    1 => Item::new(&number(n), queue.sender_id(), b"OK"),
+                    _ => Item::new(&number(n), queue.id(), b"ERR CMD SYNTAX"),
+                };
+                assert_eq!(answers.next(), Some(&expected), "{n}");
             }
-        };
-        for (block, answers) in answers.chunks(each).enumerate() {
-            let (refused, carried_out): (Vec<_>, Vec<_>) =
-                (block * each..(block + 1) * each).partition(|n| (n / each + n % each) % 3 == 2);
-            let order = refused.into_iter().chain(carried_out);
-            assert_eq!(answers, order.map(expected).collect::<Vec<_>>(), "{block}");
         }
     });
 }
@@ -282,6 +286,30 @@ fn equal_correlation_ids_are_answered_one_for_one() {
         session.send(&wire::batch(&commands)).await;
         let answers = session.recv_items().await;
         assert_eq!(answers, vec![Item::new(b"same", b"", b"PONG"); 255]);
+    });
+}
+
+#[test]
+fn ended_subscriptions_are_told_in_one_block() {
+    let server = Setup::default().start();
+    run(async {
+        let mut client = server.client().await;
+        let queues = queues(&mut client, 100).await;
+        let mut sessions = [session(&server).await, session(&server).await];
+        for session in &mut sessions {
+            let commands: Vec<_> = queues
+                .iter()
+                .enumerate()
+                .map(|(n, queue)| signed(session, queue, &number(n), b"SUB"))
+                .collect();
+            session.send(&wire::batch(&commands)).await;
+            assert_eq!(session.recv_items().await.len(), 100);
+        }
+        let ended: Vec<_> = queues
+            .iter()
+            .map(|queue| Item::new(b"", queue.id(), b"END"))
+            .collect();
+        assert_eq!(sessions[0].recv_items().await, ended);
     });
 }
 

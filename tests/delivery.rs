@@ -298,6 +298,21 @@ fn a_second_subscriber_takes_over() {
 }
 
 #[test]
+fn an_end_can_be_told_at_once() {
+    let setup = Setup::default().set("RELAY", "pending_end_interval_ms", "0");
+    every_placement(&setup, async |server| {
+        let (mut first, mut second) = (server.client().await, server.client().await);
+        let queue = Recipient::create(&mut first, true).await;
+        expect_ok(queue.ask(&mut second, &Command::Sub).await);
+        let end = first.next_push().await.unwrap();
+        assert_eq!(
+            (&end.entity_id[..], end.response),
+            (queue.id(), Response::End)
+        );
+    });
+}
+
+#[test]
 fn a_subscriber_learns_that_its_queue_was_deleted() {
     every_placement(&Setup::default(), async |server| {
         for (version, event) in [

@@ -6,9 +6,10 @@
 mod support;
 
 use loadtest::{Auth, Client};
+use smp_server::protocol::handshake::ServiceRole;
 use smp_server::protocol::{Command, ErrorType, Response};
 use std::time::{Duration, Instant};
-use support::{Key, Recipient, Setup, ask, every_placement, unknown_id};
+use support::{Key, Recipient, Setup, ask, every_placement, service_credentials, unknown_id};
 
 const SAMPLES: usize = 300;
 const WARM_UP: usize = 20;
@@ -42,42 +43,61 @@ fn report(case: &str, unknown: &mut [Duration], wrong: &mut [Duration]) {
     );
 }
 
+/// Refuses a wrong key for `command` many times, on an unknown id and on a known one.
+async fn compare(
+    client: &mut Client,
+    case: &str,
+    command: &Command<'_>,
+    known_id: &[u8],
+    auth: Auth<'_>,
+) {
+    let (mut unknown, mut wrong) = (Vec::new(), Vec::new());
+    for n in 0..SAMPLES + WARM_UP {
+        let nowhere = unknown_id();
+        // Interleaved, and each as often first as second.
+        let pair = if n % 2 == 0 {
+            let a = refused(client, command, &nowhere, auth).await;
+            (a, refused(client, command, known_id, auth).await)
+        } else {
+            let b = refused(client, command, known_id, auth).await;
+            (refused(client, command, &nowhere, auth).await, b)
+        };
+        if n >= WARM_UP {
+            unknown.push(pair.0);
+            wrong.push(pair.1);
+        }
+    }
+    report(case, &mut unknown, &mut wrong);
+}
+
+const KINDS: [&str; 3] = ["Ed25519", "Ed448", "X25519"];
+
 #[test]
 fn unknown_queues_are_refused_as_slowly_as_wrong_keys() {
     every_placement(&Setup::default(), async |server| {
         let mut client = server.client().await;
-        for (stored_name, stored) in ["Ed25519", "Ed448", "X25519"]
-            .iter()
-            .zip(Key::of_every_kind())
-        {
+        for (stored_name, stored) in KINDS.iter().zip(Key::of_every_kind()) {
             let queue = Recipient::create_with(&mut client, stored, |_| {}).await;
-            for (name, wrong_key) in ["Ed25519", "Ed448", "X25519"]
-                .iter()
-                .zip(Key::of_every_kind())
-            {
-                let (mut unknown, mut wrong) = (Vec::new(), Vec::new());
-                for n in 0..SAMPLES + WARM_UP {
-                    let auth = wrong_key.auth();
-                    let nowhere = unknown_id();
-                    // Interleaved, and each as often first as second.
-                    let pair = if n % 2 == 0 {
-                        let a = refused(&mut client, &Command::Sub, &nowhere, auth).await;
-                        (
-                            a,
-                            refused(&mut client, &Command::Sub, queue.id(), auth).await,
-                        )
-                    } else {
-                        let b = refused(&mut client, &Command::Sub, queue.id(), auth).await;
-                        (refused(&mut client, &Command::Sub, &nowhere, auth).await, b)
-                    };
-                    if n >= WARM_UP {
-                        unknown.push(pair.0);
-                        wrong.push(pair.1);
-                    }
-                }
+            for (name, wrong_key) in KINDS.iter().zip(Key::of_every_kind()) {
                 let case = format!("{name} against a queue with {stored_name}");
-                report(&case, &mut unknown, &mut wrong);
+                let (id, auth) = (queue.id(), wrong_key.auth());
+                compare(&mut client, &case, &Command::Sub, id, auth).await;
             }
+        }
+    });
+}
+
+#[test]
+fn services_are_refused_unknown_notifiers_as_slowly_as_wrong_keys() {
+    every_placement(&Setup::default(), async |server| {
+        let mut recipient = server.client().await;
+        let credentials = service_credentials(ServiceRole::Notifier);
+        let mut service = server.service(&credentials).await;
+        let (_, notifier) = Recipient::create_with_notifier(&mut recipient, false).await;
+        for (name, wrong_key) in KINDS.iter().zip(Key::of_every_kind()) {
+            let case = format!("{name} of a service");
+            let (id, auth) = (&notifier.id, wrong_key.auth());
+            compare(&mut service, &case, &Command::NSub, id, auth).await;
         }
     });
 }

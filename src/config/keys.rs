@@ -247,7 +247,8 @@ keys! {
     NTF_TTL: Duration = seconds, "ntf_ttl", Commented("86400"), None;
     NTF_CHECK_INTERVAL: Duration = seconds, "ntf_check_interval", Commented("3600"), Some("3600");
     NTF_DELIVERY_INTERVAL_MS: Duration = milliseconds, "ntf_delivery_interval_ms", Commented("1500"), Some("1500");
-        "Milliseconds between deliveries of notifications, and of ended subscriptions."
+        "Milliseconds between deliveries of notifications, and of ended subscriptions; 0 tells of"
+        "these at once."
     PENDING_END_INTERVAL_MS: Duration = milliseconds_or_none, "pending_end_interval_ms", Commented("15000"),
         Some("15000");
     MIN_VERSION: u16 = version, "min_version", Commented("6"), Some("6");

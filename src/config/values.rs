@@ -454,6 +454,8 @@ mod tests {
     fn times() {
         assert_eq!(seconds("60"), Ok(Duration::from_secs(60)));
         assert_eq!(milliseconds("1500"), Ok(Duration::from_millis(1500)));
+        assert_eq!(milliseconds_or_none("0"), Ok(Duration::ZERO));
+        assert!(milliseconds_or_none("-1").is_err());
         assert_eq!(hours("24"), Ok(Duration::from_secs(86400)));
         assert_eq!(days("21"), Ok(Duration::from_secs(21 * 86400)));
         assert_eq!(days("0"), Ok(Duration::ZERO));

@@ -44,6 +44,12 @@ impl AgreementCache {
         }
     }
 
+    /// Sessions with secrets.
+    #[cfg(test)]
+    pub fn sessions(&self) -> usize {
+        self.places.len()
+    }
+
     /// The cache as seen by one session.
     pub fn of<'a>(
         &'a mut self,

@@ -1,5 +1,7 @@
 //! What a shard wants done after it has handled its input.
 
+use super::operator::{OperatorAnswer, OperatorCall};
+use super::release::Confirmation;
 use super::service::ServiceMessage;
 use super::session_ref::{SessionRef, Ticket};
 use crate::protocol::{ErrorType, Response};
@@ -48,6 +50,13 @@ pub enum Effect {
         token: u64,
         /// Id of the service; none when the certificate has another role, or there is no room.
         service_id: Option<Id>,
+    },
+    /// The answer to an operator's order.
+    OperatorAnswered {
+        /// Who waits for it.
+        call: OperatorCall,
+        /// The answer.
+        answer: OperatorAnswer,
     },
     /// The session has become the subscriber of its service.
     ServiceJoined {
@@ -133,6 +142,8 @@ pub enum PeerMessage {
         kind: IdKind,
         /// The id.
         id: Id,
+        /// What to answer then, if somebody waits for it.
+        confirmation: Option<Confirmation>,
     },
     /// About a service.
     Service(ServiceMessage),

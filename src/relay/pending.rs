@@ -4,6 +4,8 @@ use super::command::lset::PendingLink;
 use super::command::new::PendingQueue;
 use super::effect::Effect;
 use super::session_ref::SessionRef;
+#[cfg(test)]
+use super::{Answer, Ticket};
 use crate::store::Lsn;
 use std::collections::{HashMap, VecDeque};
 
@@ -35,6 +37,25 @@ impl Undurable {
         let ready = self.waiting.partition_point(|(lsn, _)| *lsn <= durable);
         effects.extend(self.waiting.drain(..ready).map(|(_, effect)| effect));
     }
+
+    /// Effects held.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The answer held for a command.
+    #[cfg(test)]
+    pub fn answer(&self, of: SessionRef, to: Ticket) -> Option<&Answer> {
+        self.waiting.iter().find_map(|(_, effect)| match effect {
+            Effect::Reply {
+                session,
+                ticket,
+                answer,
+            } if *session == of && *ticket == to => Some(answer),
+            _ => None,
+        })
+    }
 }
 
 /// A change whose link id another shard is asked to reserve.
@@ -64,6 +85,12 @@ impl PendingChanges {
     /// Takes a change back.
     pub fn remove(&mut self, token: u64) -> Option<PendingChange> {
         self.changes.remove(&token)
+    }
+
+    /// Changes that wait.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.changes.len()
     }
 
     /// The creator is gone: nobody subscribes.

@@ -99,6 +99,21 @@ impl Services {
         self.subscribers.get(service_id).copied()
     }
 
+    /// Sizes of the tables, by name.
+    #[cfg(test)]
+    pub fn sizes(&self) -> [(&'static str, usize); 2] {
+        [
+            ("service subscribers", self.subscribers.len()),
+            ("service joins", self.joins.len()),
+        ]
+    }
+
+    /// Whether a session is about to become a subscriber.
+    #[cfg(test)]
+    pub fn is_joining(&self) -> bool {
+        !self.joins.is_empty()
+    }
+
     fn subscribe(&mut self, service_id: Id, session: SessionRef) -> Option<SessionRef> {
         self.subscribers.insert(service_id, session)
     }

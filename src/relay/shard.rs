@@ -182,16 +182,6 @@ impl<S: Store> Shard<S> {
         }
     }
 
-    /// What gives up the reservation of a link id, when it lives on another shard.
-    pub(super) fn release_link(&self, link_id: &Id) -> Option<Effect> {
-        let shard = self.config.partitioner.shard_of(link_id);
-        let message = PeerMessage::ReleaseAlias {
-            kind: IdKind::Link,
-            id: *link_id,
-        };
-        (shard != self.config.index).then_some(Effect::Peer { shard, message })
-    }
-
     /// Emits an effect once `lsn` is durable.
     pub(super) fn emit(&mut self, lsn: Option<Lsn>, effect: Effect, effects: &mut Vec<Effect>) {
         match lsn {
@@ -229,7 +219,7 @@ impl<S: Store> Shard<S> {
                 }));
             }
             None => {
-                self.verify_nothing(call);
+                self.verify_missing(call);
                 return Err(self.refused(call, ErrorType::Auth));
             }
         };
@@ -242,7 +232,7 @@ impl<S: Store> Shard<S> {
                 command::send::execute(self, call, slot, *notify, body)
             }
             C::Off => command::off::execute(self, slot),
-            C::Del => command::del::execute(self, call, slot),
+            C::Del => return Ok(command::del::execute(self, call, slot)?),
             C::NSub => command::nsub::execute(self, call, slot),
             wrapped => {
                 if let QueueStatus::Blocked(info) = self.store.queue(slot).status {
@@ -260,7 +250,7 @@ impl<S: Store> Shard<S> {
                     C::LSet { link_id, data } => {
                         return Ok(command::lset::execute(self, call, slot, link_id, data)?);
                     }
-                    C::LDel => command::ldel::execute(self, call, slot),
+                    C::LDel => return Ok(command::ldel::execute(self, call, slot)?),
                     C::LKey(key) => command::lkey::execute(self, slot, key),
                     C::LGet => command::lget::execute(self, slot),
                     C::NKey(credentials) => command::nkey::execute(self, call, slot, credentials),
@@ -371,19 +361,14 @@ impl<S: Store> Shard<S> {
         match message {
             PeerMessage::ReserveAlias { token, kind, id } => {
                 let reserved = self.store.reserve_alias(kind, &id, from);
-                let (lsn, outcome) = match reserved {
-                    Ok(lsn) => (Some(lsn), Ok(())),
-                    Err(error) => (None, Err(error)),
-                };
+                let outcome = reserved.map(|_| ());
                 let message = PeerMessage::AliasReserved { token, outcome };
-                self.emit(
-                    lsn,
-                    Effect::Peer {
-                        shard: from,
-                        message,
-                    },
-                    effects,
-                );
+                let answer = Effect::Peer {
+                    shard: from,
+                    message,
+                };
+                // A refusal must not overtake the grant that is its reason.
+                self.emit(Some(self.store.last()), answer, effects);
             }
             PeerMessage::AliasReserved { token, outcome } => match self.pending.remove(token) {
                 Some(PendingChange::Queue(queue)) => {
@@ -395,10 +380,11 @@ impl<S: Store> Shard<S> {
                 None => {}
             },
             PeerMessage::Service(message) => self.service_message(from, message, effects),
-            PeerMessage::ReleaseAlias { kind, id } => {
-                // A full disk leaves a stale alias, which answers like an unknown id.
-                let _ = self.store.release_alias(kind, &id);
-            }
+            PeerMessage::ReleaseAlias {
+                kind,
+                id,
+                confirmation,
+            } => self.alias_released(kind, &id, confirmation, effects),
         }
     }
 
@@ -440,6 +426,12 @@ impl<S: Store> Shard<S> {
         if days != before {
             self.store.set_active_days(slot, days);
         }
+    }
+
+    /// What waits for the disk.
+    #[cfg(test)]
+    pub(super) fn undurable(&self) -> &Undurable {
+        &self.undurable
     }
 
     /// Number of queues somebody listens to, and of sessions that listen.

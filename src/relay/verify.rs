@@ -95,7 +95,14 @@ impl<S: Store> Shard<S> {
     }
 
     /// Does the work of a failing check, so that a missing queue takes as long as a wrong key.
-    pub(super) fn verify_nothing(&mut self, call: &Call<'_>) {
+    pub(super) fn verify_missing(&mut self, call: &Call<'_>) {
+        // The refusal is the same whatever comes out.
+        let _ = self.verify_service_signature(call);
+        self.verify_nothing(call);
+    }
+
+    /// Does the work of a check of the entity's key that fails.
+    fn verify_nothing(&mut self, call: &Call<'_>) {
         let claim = call.request.claim(call.context);
         let mut secrets = self.agreements.of(call.session, call.context);
         claim.verify_dummy(&mut secrets, &mut self.scratch);
@@ -238,10 +245,32 @@ fn check_role(call: &Call<'_>) -> Result<(), ErrorType> {
 #[cfg(test)]
 mod tests {
     use crate::protocol::command::QueueRequest;
-    use crate::protocol::{Command, Version};
+    use crate::protocol::{Command, ErrorType, Version};
     use crate::relay::tests::clients::{Client, Key, Queue, ed25519, keys, new_queue};
     use crate::relay::tests::world::World;
-    use crate::relay::{Request, Ticket};
+    use crate::relay::{Answer, Request, Ticket};
+
+    #[test]
+    fn the_signature_of_a_service_is_checked_whatever_queue_it_is_for() {
+        let mut world = World::new(1);
+        let service = world.ntf_service(1, 1);
+        let me = Client::new(2, Version::CURRENT);
+        let queue = world.messaging(&me);
+        let known = world.notifier(&me, &queue, 1).id;
+        // An authenticator is checked without the bytes that signatures need in one piece.
+        let [_, _, wrong] = keys(9);
+        for id in [known, [9; 24]] {
+            world.shards[0].scratch.clear();
+            let bytes = service.transmission(Some(&wrong), &id, &Command::NSub);
+            world.execute(0, &service, &[bytes]);
+            let refused = (service.session, Ticket { batch: 0, index: 0 });
+            let (session, ticket, answer) = world.replies.remove(0);
+            assert_eq!((session, ticket), refused);
+            assert_eq!(answer, Answer::Refused(ErrorType::Auth));
+            let checked = &world.shards[0].scratch;
+            assert!(checked.windows(id.len()).any(|part| part == id), "{id:?}");
+        }
+    }
 
     #[test]
     fn every_signature_of_a_block_is_checked_ahead_whatever_queue_it_is_for() {

@@ -1,26 +1,30 @@
 //! One executor's world: its shard, its sessions, and the way between them.
 
+mod connection;
+mod idle;
+mod message;
+mod router;
+
+pub use connection::Connection;
+pub use message::{CoreMessage, RemoteCommands};
+pub use router::CoreRouter;
+
+use idle::IdleCheck;
+
 use super::mesh::Mesh;
 use super::registration::Registrations;
 use crate::config::values::QueuePlacement;
-use crate::crypto::hash;
 use crate::protocol::batch::MAX_BATCH_ITEMS;
-use crate::protocol::command::QueueRequest;
-use crate::protocol::{Command, Response};
 use crate::relay::{
-    Answer, Counters, Effect, MessageSweep, NotificationSweep, Partitioner, PeerMessage, Request,
-    ServiceRegistration, SessionContext, SessionRef, Shard, Ticket, Timestamp, service_home,
+    Counters, MessageSweep, NotificationSweep, Partitioner, SessionRef, Shard, Timestamp,
 };
-use crate::session::{BatchKind, FlushDue, Router, Session};
+use crate::session::Session;
 use crate::store::{Id, MemoryStore};
-use rand::Rng;
 use rand_chacha::ChaCha20Rng;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
-use std::ops::Range;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -28,151 +32,10 @@ use std::time::{Duration, Instant, SystemTime};
 /// a turn: what one costs depends on what it asks for.
 const TURN: Duration = Duration::from_millis(1);
 
-/// What executors tell each other.
-#[derive(Debug)]
-pub enum CoreMessage {
-    /// Commands of a session of the sender.
-    Commands(Box<RemoteCommands>),
-    /// The answer to a command of a session of the receiver.
-    Reply(SessionRef, Ticket, Box<Answer>),
-    /// A command of a session of the receiver has taken effect; its answer follows.
-    Executed(SessionRef, Ticket),
-    /// An unsolicited message to a session of the receiver.
-    Push(SessionRef, Id, Box<Response<'static>>),
-    /// Notifications for a session of the receiver.
-    Notify(SessionRef, Vec<(Id, Response<'static>)>),
-    /// A session of the sender has room for as many notifications again.
-    NotificationsTaken(SessionRef, u32),
-    /// Make a session of the sender the subscriber of its service.
-    JoinService(SessionRef, Id),
-    /// The answer to it.
-    ServiceJoined(SessionRef),
-    /// A service's session of the sender ended.
-    ServiceClosed(SessionRef, Id),
-    /// Who is the service in a handshake of the sender.
-    RegisterService(Box<ServiceRegistration>),
-    /// The answer to the sender's request of this number.
-    ServiceRegistered(u64, Option<Id>),
-    /// Does a silent session of the sender have subscriptions?
-    AskSubscribed(SessionRef),
-    /// The answer to it.
-    Subscribed(SessionRef, bool),
-    /// Between shards.
-    Peer(PeerMessage),
-    /// A session of the sender ended.
-    SessionClosed(SessionRef),
-    /// A session of the sender has room for the message of a queue again.
-    Redeliver(SessionRef, Id),
-    /// The answer to it when there is no message.
-    NothingToRedeliver(SessionRef),
-}
-
-/// Commands on their way to another executor, as the bytes they came in.
-#[derive(Debug)]
-pub struct RemoteCommands {
-    session: SessionRef,
-    context: Arc<SessionContext>,
-    commands: Vec<(Ticket, Range<usize>)>,
-    bytes: Vec<u8>,
-}
-
-impl RemoteCommands {
-    fn new(session: SessionRef, context: &Arc<SessionContext>, requests: &[Request<'_>]) -> Self {
-        let mut bytes = Vec::with_capacity(requests.iter().map(|r| r.bytes.len()).sum());
-        let commands = requests
-            .iter()
-            .map(|request| {
-                let start = bytes.len();
-                bytes.extend_from_slice(request.bytes);
-                (request.ticket, start..bytes.len())
-            })
-            .collect();
-        Self {
-            session,
-            context: Arc::clone(context),
-            commands,
-            bytes,
-        }
-    }
-
-    fn requests(&self) -> Vec<Request<'_>> {
-        let (version, id) = (self.context.version(), self.context.session_id());
-        // They parsed where they came from.
-        self.commands
-            .iter()
-            .filter_map(|(ticket, range)| {
-                Request::parse(self.bytes.get(range.clone())?, *ticket, version, id).ok()
-            })
-            .collect()
-    }
-}
-
-/// A connection as the rest of its executor sees it.
-#[derive(Debug)]
-pub struct Connection {
-    /// Its state; borrowed only within a poll.
-    pub session: RefCell<Session>,
-    waker: RefCell<Option<Waker>>,
-    stalled_at: Cell<Option<Instant>>,
-    aborted: Cell<bool>,
-    /// Whether it waits for the mesh to clear.
-    awaits_mesh: Cell<bool>,
-    /// When a block was last received or sent.
-    last_active: Cell<Instant>,
-}
-
-impl Connection {
-    /// Notes the task to wake when there is something to send.
-    pub fn register(&self, waker: &Waker) {
-        let mut current = self.waker.borrow_mut();
-        if !current.as_ref().is_some_and(|w| w.will_wake(waker)) {
-            *current = Some(waker.clone());
-        }
-    }
-
-    /// Notes whether the peer takes what is sent to it.
-    pub fn set_stalled(&self, stalled: bool) {
-        match (stalled, self.stalled_at.get()) {
-            (true, None) => self.stalled_at.set(Some(Instant::now())),
-            (false, Some(_)) => self.stalled_at.set(None),
-            _ => {}
-        }
-    }
-
-    /// Notes that a block was received or sent.
-    pub fn note_activity(&self) {
-        self.last_active.set(Instant::now());
-    }
-
-    /// How long no block has been received or sent.
-    pub fn idle_for(&self) -> Duration {
-        self.last_active.get().elapsed()
-    }
-
-    /// Whether the connection is to be dropped without further ado.
-    pub fn is_aborted(&self) -> bool {
-        self.aborted.get()
-    }
-
-    fn wake(&self) {
-        if let Some(waker) = &*self.waker.borrow() {
-            waker.wake_by_ref();
-        }
-    }
-}
-
 #[derive(Debug, Default)]
 struct Sessions {
     table: Slab<(u32, Rc<Connection>)>,
     generation: u32,
-}
-
-/// A silent session whose shards are asked whether it is subscribed to anything.
-#[derive(Debug)]
-struct IdleCheck {
-    /// Shards that have not answered.
-    awaited: usize,
-    ttl: Duration,
 }
 
 /// One executor's shard and sessions.
@@ -307,14 +170,7 @@ impl Core {
             slot,
             generation,
         });
-        let connection = Rc::new(Connection {
-            session: RefCell::new(session),
-            waker: RefCell::default(),
-            stalled_at: Cell::new(None),
-            aborted: Cell::new(false),
-            awaits_mesh: Cell::new(false),
-            last_active: Cell::new(Instant::now()),
-        });
+        let connection = Rc::new(Connection::new(session));
         entry.insert((generation, Rc::clone(&connection)));
         connection
     }
@@ -436,61 +292,6 @@ impl Core {
             .expire_notifications(now(), sweep, queues)
     }
 
-    /// Closes connections that were silent for `ttl`, unless they are subscribed to something:
-    /// the shards they have used are asked.
-    pub fn close_idle(&self, ttl: Duration) {
-        let mut answers = Vec::new();
-        for (_, (_, connection)) in &self.sessions.borrow().table {
-            let session = connection.session.borrow();
-            if connection.idle_for() <= ttl || session.holds_service_subscription() {
-                continue;
-            }
-            let reference = session.reference();
-            let shards = session.touched_shards();
-            let awaited = shards.len().max(1);
-            self.idle
-                .borrow_mut()
-                .insert(reference, IdleCheck { awaited, ttl });
-            if shards.is_empty() {
-                answers.push((reference, false));
-            }
-            for shard in shards {
-                if *shard == self.index {
-                    answers.push((reference, self.shard.borrow().has_subscriptions(reference)));
-                } else {
-                    self.mesh
-                        .send(*shard, CoreMessage::AskSubscribed(reference));
-                }
-            }
-        }
-        for (session, subscribed) in answers {
-            self.note_subscribed(session, subscribed);
-        }
-        self.mesh.announce();
-    }
-
-    /// A shard has said whether a silent session is subscribed to anything of it.
-    fn note_subscribed(&self, session: SessionRef, subscribed: bool) {
-        let mut idle = self.idle.borrow_mut();
-        let Some(check) = idle.get_mut(&session) else {
-            return;
-        };
-        check.awaited -= 1;
-        if !subscribed && check.awaited > 0 {
-            return;
-        }
-        let ttl = check.ttl;
-        idle.remove(&session);
-        // It may have spoken meanwhile.
-        if let Some(connection) = self.connection(session)
-            && !subscribed
-            && connection.idle_for() > ttl
-        {
-            connection.aborted.set(true);
-            connection.wake();
-        }
-    }
-
     /// The sessions whose clients are to be told of ended subscriptions now.
     pub fn take_sessions_with_events(&self) -> BTreeSet<SessionRef> {
         self.with_events.take()
@@ -564,315 +365,6 @@ impl Core {
                 connection.wake();
             }
         }
-    }
-}
-
-/// Carries commands to shards and answers to sessions during one step of an executor.
-#[derive(Debug)]
-pub struct CoreRouter<'a> {
-    core: &'a Core,
-    now: Timestamp,
-    effects: Vec<Effect>,
-}
-
-impl CoreRouter<'_> {
-    fn take(&mut self, from: u16, message: CoreMessage) {
-        let core = self.core;
-        match message {
-            CoreMessage::Commands(commands) => {
-                let requests = commands.requests();
-                core.shard.borrow_mut().execute(
-                    self.now,
-                    commands.session,
-                    &commands.context,
-                    &requests,
-                    &mut self.effects,
-                );
-            }
-            CoreMessage::Reply(session, ticket, answer) => {
-                self.effects.push(Effect::Reply {
-                    session,
-                    ticket,
-                    answer: *answer,
-                });
-            }
-            CoreMessage::Executed(session, ticket) => self.executed(session, ticket),
-            CoreMessage::Push(session, entity, event) => {
-                self.effects.push(Effect::Push {
-                    session,
-                    entity,
-                    event: *event,
-                });
-            }
-            CoreMessage::Notify(session, notifications) => {
-                self.notify(from, session, notifications);
-            }
-            CoreMessage::NotificationsTaken(session, count) => {
-                core.shard
-                    .borrow_mut()
-                    .notifications_taken(session, count, &mut self.effects);
-            }
-            CoreMessage::JoinService(session, service_id) => {
-                core.shard
-                    .borrow_mut()
-                    .join_service(session, &service_id, &mut self.effects);
-            }
-            CoreMessage::ServiceJoined(session) => self.service_joined(session),
-            CoreMessage::ServiceClosed(session, service_id) => {
-                self.leave_service(session, &service_id);
-            }
-            CoreMessage::RegisterService(registration) => self.register_service_here(*registration),
-            CoreMessage::ServiceRegistered(token, service_id) => {
-                core.registrations.complete(token, service_id);
-            }
-            CoreMessage::AskSubscribed(session) => {
-                let subscribed = core.shard.borrow().has_subscriptions(session);
-                core.mesh
-                    .send(from, CoreMessage::Subscribed(session, subscribed));
-            }
-            CoreMessage::Subscribed(session, subscribed) => {
-                core.note_subscribed(session, subscribed);
-            }
-            CoreMessage::Peer(message) => {
-                core.shard
-                    .borrow_mut()
-                    .peer_message(from, message, &mut self.effects);
-            }
-            CoreMessage::SessionClosed(session) => {
-                core.shard.borrow_mut().session_closed(session);
-            }
-            CoreMessage::NothingToRedeliver(session) => {
-                self.effects.push(Effect::NothingToRedeliver { session });
-            }
-            CoreMessage::Redeliver(session, id) => {
-                core.shard
-                    .borrow_mut()
-                    .redeliver(self.now, session, &id, &mut self.effects);
-            }
-        }
-    }
-
-    /// Carries out effects until none is left: an answer may redirect a command, which has effects
-    /// of its own.
-    fn carry_out(&mut self) {
-        while !self.effects.is_empty() {
-            for effect in std::mem::take(&mut self.effects) {
-                match effect {
-                    Effect::Reply {
-                        session,
-                        ticket,
-                        answer,
-                    } => {
-                        self.reply(session, ticket, answer);
-                    }
-                    Effect::Push {
-                        session,
-                        entity,
-                        event,
-                    } => self.push(session, entity, event),
-                    Effect::Notify {
-                        session,
-                        notifications,
-                    } => self.notify(self.core.index, session, notifications),
-                    Effect::Executed { session, ticket } => self.executed(session, ticket),
-                    Effect::ServiceJoined { session } => self.service_joined(session),
-                    Effect::ServiceRegistered {
-                        core,
-                        token,
-                        service_id,
-                    } => self.service_registered(core, token, service_id),
-                    Effect::NothingToRedeliver { session } => self.nothing_to_redeliver(session),
-                    Effect::Peer { shard, message } => {
-                        self.core.mesh.send(shard, CoreMessage::Peer(message));
-                    }
-                }
-            }
-        }
-    }
-
-    fn reply(&mut self, session: SessionRef, ticket: Ticket, answer: Answer) {
-        if session.core != self.core.index {
-            let message = CoreMessage::Reply(session, ticket, Box::new(answer));
-            self.core.mesh.send(session.core, message);
-        } else if let Some(connection) = self.core.connection(session) {
-            connection.session.borrow_mut().answer(ticket, answer, self);
-            connection.wake();
-        }
-    }
-
-    fn push(&mut self, session: SessionRef, entity: Id, event: Response<'static>) {
-        if session.core != self.core.index {
-            let message = CoreMessage::Push(session, entity, Box::new(event));
-            self.core.mesh.send(session.core, message);
-        } else if let Some(connection) = self.core.connection(session) {
-            let due = connection.session.borrow_mut().push(entity, event);
-            match due {
-                FlushDue::Unchanged => connection.wake(),
-                FlushDue::Later if !self.core.event_interval.is_zero() => {
-                    self.core.with_events.borrow_mut().insert(session);
-                }
-                FlushDue::Later | FlushDue::Now => self.core.flush_events_of(&connection),
-            }
-        }
-    }
-
-    fn executed(&mut self, session: SessionRef, ticket: Ticket) {
-        if session.core != self.core.index {
-            let message = CoreMessage::Executed(session, ticket);
-            self.core.mesh.send(session.core, message);
-        } else if let Some(connection) = self.core.connection(session) {
-            connection.session.borrow_mut().executed(ticket, self);
-        }
-    }
-
-    fn notify(&mut self, from: u16, session: SessionRef, events: Vec<(Id, Response<'static>)>) {
-        if session.core != self.core.index {
-            let message = CoreMessage::Notify(session, events);
-            self.core.mesh.send(session.core, message);
-        } else if let Some(connection) = self.core.connection(session) {
-            connection.session.borrow_mut().notify(from, events);
-            connection.wake();
-        }
-    }
-
-    fn service_joined(&mut self, session: SessionRef) {
-        if session.core != self.core.index {
-            let message = CoreMessage::ServiceJoined(session);
-            self.core.mesh.send(session.core, message);
-        } else if let Some(connection) = self.core.connection(session) {
-            connection.session.borrow_mut().service_joined();
-            connection.wake();
-        }
-    }
-
-    /// Asks the shard of a certificate who the service is.
-    pub fn register_service(&mut self, registration: ServiceRegistration) {
-        let shard = self
-            .core
-            .partitioner
-            .shard_of(&service_home(&registration.fingerprint));
-        if shard == self.core.index {
-            self.register_service_here(registration);
-        } else {
-            let message = CoreMessage::RegisterService(Box::new(registration));
-            self.core.mesh.send(shard, message);
-        }
-    }
-
-    fn register_service_here(&mut self, registration: ServiceRegistration) {
-        self.core
-            .shard
-            .borrow_mut()
-            .register_service(self.now, registration, &mut self.effects);
-    }
-
-    fn service_registered(&self, core: u16, token: u64, service_id: Option<Id>) {
-        if core == self.core.index {
-            self.core.registrations.complete(token, service_id);
-        } else {
-            let message = CoreMessage::ServiceRegistered(token, service_id);
-            self.core.mesh.send(core, message);
-        }
-    }
-
-    fn leave_service(&mut self, session: SessionRef, service_id: &Id) {
-        self.core
-            .shard
-            .borrow_mut()
-            .leave_service(session, service_id, &mut self.effects);
-    }
-
-    fn nothing_to_redeliver(&mut self, session: SessionRef) {
-        if session.core != self.core.index {
-            let message = CoreMessage::NothingToRedeliver(session);
-            self.core.mesh.send(session.core, message);
-        } else if let Some(connection) = self.core.connection(session) {
-            connection.session.borrow_mut().nothing_deferred();
-            connection.wake();
-        }
-    }
-
-    /// Where a queue is created: with its sender id when the client chose it, else as configured.
-    fn shard_for_new(&mut self, request: &Request<'_>) -> u16 {
-        let own = self.core.index;
-        let shards = self.core.partitioner.shards();
-        if let Command::New(new) = &request.command
-            && let Some(QueueRequest::Messaging(Some(_)) | QueueRequest::Contact(Some(_))) =
-                &new.queue
-        {
-            // What the client should have chosen; a wrong choice is refused by any shard.
-            let sender_id = hash::sender_id(request.transmission.corr_id);
-            return self.core.partitioner.shard_of(&sender_id);
-        }
-        match self.core.queue_placement {
-            QueuePlacement::Local => own,
-            QueuePlacement::Spread => self.core.rng.borrow_mut().random_range(0..shards),
-            QueuePlacement::Remote if shards == 1 => own,
-            QueuePlacement::Remote => {
-                let step = self.core.rng.borrow_mut().random_range(1..shards);
-                (own + step) % shards
-            }
-        }
-    }
-}
-
-impl Router for CoreRouter<'_> {
-    fn shard_for(&mut self, request: &Request<'_>) -> u16 {
-        match <&Id>::try_from(request.transmission.entity_id) {
-            Ok(id) => self.core.partitioner.shard_of(id),
-            Err(_) if matches!(request.command, Command::New(_)) => self.shard_for_new(request),
-            // No queue has such an id; the refusal takes as long anywhere.
-            Err(_) => self.core.index,
-        }
-    }
-
-    fn dispatch(
-        &mut self,
-        shard: u16,
-        session: SessionRef,
-        context: &Arc<SessionContext>,
-        requests: &[Request<'_>],
-    ) {
-        if shard == self.core.index {
-            self.core.shard.borrow_mut().execute(
-                self.now,
-                session,
-                context,
-                requests,
-                &mut self.effects,
-            );
-        } else {
-            let commands = RemoteCommands::new(session, context, requests);
-            self.core
-                .mesh
-                .send(shard, CoreMessage::Commands(Box::new(commands)));
-        }
-    }
-
-    fn join_service(&mut self, session: SessionRef, context: &Arc<SessionContext>) -> Option<u16> {
-        let service_id = context.service()?.id;
-        let shard = self.core.partitioner.shard_of(&service_id);
-        if shard == self.core.index {
-            self.core
-                .shard
-                .borrow_mut()
-                .join_service(session, &service_id, &mut self.effects);
-        } else {
-            self.core
-                .mesh
-                .send(shard, CoreMessage::JoinService(session, service_id));
-        }
-        Some(shard)
-    }
-
-    fn count_batch(&mut self, kind: BatchKind) {
-        let mut counters = self.core.counters.borrow_mut();
-        *match kind {
-            BatchKind::Sub => &mut counters.sub_all_batches,
-            BatchKind::Del => &mut counters.deleted_all_batches,
-            BatchKind::NDel => &mut counters.ntf_deleted_batches,
-            BatchKind::NSub => &mut counters.ntf_sub_batches,
-        } += 1;
     }
 }
 

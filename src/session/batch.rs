@@ -1,5 +1,6 @@
 //! The answers to one received block, complete only together.
 
+use super::events::is_end;
 use super::order::Order;
 use super::outbox::weight;
 use crate::protocol::{Command, ErrorType, ID_LEN, Response};
@@ -223,7 +224,7 @@ impl PendingBatch {
     pub fn forget_end(&mut self, entity: &Id) {
         let bytes = &mut self.bytes;
         self.messages.retain(|(_, of, event)| {
-            let stale = of == entity && matches!(event, Response::End);
+            let stale = of == entity && is_end(event);
             if stale {
                 *bytes -= weight(event);
             }

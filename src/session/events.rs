@@ -28,6 +28,11 @@ pub fn is_delayed(event: &Response<'_>) -> bool {
     matches!(event, Response::End | Response::Deld | Response::Ends(_))
 }
 
+/// Whether an event says that a subscription passed to another session.
+pub fn is_end(event: &Response<'_>) -> bool {
+    matches!(event, Response::End | Response::Ends(_))
+}
+
 impl PendingEvents {
     /// Adds an event.
     pub fn push(&mut self, entity: Id, event: Response<'static>) -> FlushDue {
@@ -42,7 +47,7 @@ impl PendingEvents {
     /// Drops what says that the subscription to `entity` ended: there is a new one.
     pub fn forget_end(&mut self, entity: &Id) {
         self.events
-            .retain(|(of, event)| of != entity || *event != Response::End);
+            .retain(|(of, event)| of != entity || !is_end(event));
     }
 
     /// Takes everything.

@@ -226,6 +226,9 @@ impl Session {
 
     /// The session has become the subscriber of its service.
     pub fn service_joined(&mut self) {
+        if let Some(id) = self.service_id() {
+            self.forget_end(&id);
+        }
         for (ticket, response) in self.service.joined() {
             self.respond(ticket, response);
         }
@@ -248,17 +251,24 @@ impl Session {
             .batch(ticket)
             .and_then(|batch| batch.takes_effect(ticket.index));
         if let Some(entity) = entity {
-            self.events.forget_end(&entity);
-            for batch in &mut self.in_flight {
-                batch.forget_end(&entity);
-            }
+            self.forget_end(&entity);
+        }
+    }
+
+    fn forget_end(&mut self, entity: &Id) {
+        self.events.forget_end(entity);
+        for batch in &mut self.in_flight {
+            batch.forget_end(entity);
         }
     }
 
     fn respond(&mut self, ticket: Ticket, response: Response<'static>) {
         match response {
             Response::Sok(_) => self.takes_effect(ticket),
-            Response::Soks(_) => self.service.subscribed(),
+            Response::Soks(_) => {
+                self.takes_effect(ticket);
+                self.service.subscribed();
+            }
             _ => {}
         }
         if let Some(batch) = self.batch(ticket) {

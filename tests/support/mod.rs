@@ -2,6 +2,7 @@
 // Every test file compiles this for itself and uses a part of it.
 #![allow(dead_code, unused_imports)]
 
+mod events;
 mod links;
 mod notifier;
 mod party;
@@ -10,8 +11,9 @@ mod server;
 mod services;
 pub mod wire;
 
+pub use events::{await_event, expect_error, expect_event};
 pub use links::{Link, expect_link, get_link, secure_link};
-pub use notifier::{Notifier, NotifierKeys};
+pub use notifier::{Notifier, NotifierKeys, flagged};
 pub use party::{
     Key, Recipient, ask, ask_as, expect_ok, full_body, new_queue, send, send_notifying,
     sender_id_for, unknown_id,
@@ -28,6 +30,9 @@ use std::time::Duration;
 /// Longest time any scenario may take; reached only when something hangs.
 const PATIENCE: Duration = Duration::from_secs(240);
 
+/// Number of shards, and where queues live.
+const PLACEMENTS: [(&str, &str); 2] = [("1", "local"), ("4", "remote")];
+
 /// Runs a future on an executor of its own.
 pub fn run<T>(scenario: impl Future<Output = T>) -> T {
     let executor = LocalExecutorBuilder::default()
@@ -43,13 +48,19 @@ pub fn run<T>(scenario: impl Future<Output = T>) -> T {
 /// Runs a scenario against a server with one shard, then against one with four in which every
 /// queue lives on another shard than the connection that creates it.
 pub fn every_placement(setup: &Setup, scenario: impl AsyncFn(&Server)) {
-    for (shards, placement) in [("1", "local"), ("4", "remote")] {
-        let server = setup
-            .clone()
-            .set("RELAY", "shards", shards)
-            .set("RELAY", "queue_placement", placement)
-            .start();
+    for (shards, placement) in PLACEMENTS {
+        let server = setup.clone().placed(shards, placement).start();
         eprintln!("{shards} shards, placement {placement}");
         run(scenario(&server));
     }
+}
+
+/// [`every_placement`] with the servers side by side, for scenarios that wait for time to pass.
+pub fn every_placement_at_once(setup: &Setup, scenario: impl AsyncFn(&Server) + Sync) {
+    std::thread::scope(|scope| {
+        for (shards, placement) in PLACEMENTS {
+            let (setup, scenario) = (setup.clone().placed(shards, placement), &scenario);
+            scope.spawn(move || run(scenario(&setup.start())));
+        }
+    });
 }

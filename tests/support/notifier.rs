@@ -1,8 +1,8 @@
 //! Notifiers: their keys, subscriptions and notifications (spec: protocol §13).
 
-use super::party::{Key, Recipient, ask};
-use loadtest::Client;
+use super::party::{Key, Recipient, ask, expect_ok, send_notifying};
 use loadtest::queue::open_notification;
+use loadtest::{Auth, Client};
 use smp_server::crypto::keys::{X25519PublicKey, X25519SecretKey};
 use smp_server::crypto::smp_box::BoxKey;
 use smp_server::protocol::command::NotifierCredentials;
@@ -111,4 +111,14 @@ impl Recipient {
     pub async fn disable_notifications(&self, client: &mut Client) -> Response<'static> {
         self.ask(client, &Command::NDel).await
     }
+}
+
+/// Sends a message of which somebody is to be notified, fetches and acknowledges it. Returns its
+/// id.
+pub async fn flagged(client: &mut Client, queue: &Recipient) -> Vec<u8> {
+    let sent = send_notifying(client, queue.sender_id(), Auth::None, b"flagged").await;
+    expect_ok(sent);
+    let (id, _) = queue.open(queue.ask(client, &Command::Get).await);
+    expect_ok(queue.ack(client, &id).await);
+    id
 }

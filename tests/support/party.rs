@@ -99,6 +99,29 @@ impl Recipient {
         let mut new = new_queue(&key, &dh);
         change(&mut new);
         let response = ask_as(client, corr_id, &Command::New(new), &[], key.auth()).await;
+        Self::created(key, &dh, response)
+    }
+
+    /// Creates messaging queues, all at once.
+    pub async fn create_many(client: &mut Client, count: usize, subscribe: bool) -> Vec<Self> {
+        let mut asked = Vec::with_capacity(count);
+        for _ in 0..count {
+            let key = Key::ed25519();
+            let dh = X25519SecretKey::generate(&mut rand::rng());
+            let mut new = new_queue(&key, &dh);
+            new.subscribe = subscribe;
+            let corr_id = client.send(&Command::New(new), &[], key.auth()).unwrap();
+            asked.push((corr_id, key, dh));
+        }
+        let mut created = Vec::with_capacity(count);
+        for (corr_id, key, dh) in asked {
+            let response = client.reply(&corr_id).await.unwrap().response;
+            created.push(Self::created(key, &dh, response));
+        }
+        created
+    }
+
+    fn created(key: Key, dh: &X25519SecretKey, response: Response<'static>) -> Self {
         let Response::Ids(ids) = response else {
             panic!("{response:?}");
         };

@@ -48,6 +48,12 @@ impl Setup {
         self
     }
 
+    /// As many shards, and queues placed on them in this way.
+    pub fn placed(self, shards: &str, placement: &str) -> Self {
+        self.set("RELAY", "shards", shards)
+            .set("RELAY", "queue_placement", placement)
+    }
+
     /// The algorithm of the server's certificates.
     pub fn algorithm(mut self, algorithm: &'static str) -> Self {
         self.algorithm = algorithm;

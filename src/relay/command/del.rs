@@ -1,17 +1,19 @@
 //! `DEL`: delete a queue with its messages (spec: server §3.16).
 
 use super::ndel::end_notifier;
-use crate::protocol::Response;
+use crate::protocol::{ErrorType, Response};
 use crate::relay::effect::Effect;
-use crate::relay::shard::{Call, Done, Outcome, Shard};
+use crate::relay::release::Confirmation;
+use crate::relay::shard::{Call, Done, Shard};
 use crate::store::{QueueSlot, Store};
 
-/// Deletes, and tells a subscriber other than the deleting session.
+/// Deletes, and tells a subscriber other than the deleting session. `None` means that the
+/// answer comes with the release of the link id.
 pub(in crate::relay) fn execute<S: Store>(
     shard: &mut Shard<S>,
     call: &mut Call<'_>,
     slot: QueueSlot,
-) -> Outcome {
+) -> Result<Option<Done>, ErrorType> {
     let (record, lsn) = shard.store.delete(slot)?;
     let subscriber = shard.subscriptions.remove_queue(slot);
     shard.counters.queues_deleted += 1;
@@ -30,8 +32,10 @@ pub(in crate::relay) fn execute<S: Store>(
     if let Some(notifier) = &record.notifier {
         end_notifier(shard, call.session, slot, notifier, lsn, call.effects);
     }
-    if let Some(release) = record.link_id.and_then(|id| shard.release_link(&id)) {
-        shard.emit(Some(lsn), release, call.effects);
-    }
-    Done::after(lsn, Response::Ok)
+    let Some(link_id) = record.link_id else {
+        return Done::after(lsn, Response::Ok).map(Some);
+    };
+    let confirmation = Some(Confirmation::of(call));
+    shard.release_link(&link_id, Some(lsn), confirmation, call.effects);
+    Ok(None)
 }

@@ -4,8 +4,9 @@ use super::new::link_content;
 use crate::protocol::command::LinkData;
 use crate::protocol::error::CommandError;
 use crate::protocol::{ErrorType, Response};
-use crate::relay::effect::{Effect, PeerMessage};
+use crate::relay::effect::Effect;
 use crate::relay::pending::PendingChange;
+use crate::relay::release::Confirmation;
 use crate::relay::session_ref::{SessionRef, Ticket};
 use crate::relay::shard::{Call, Done, Outcome, Shard};
 use crate::store::{Id, IdKind, LinkContent, Location, QueueChange, QueueSlot, Store, StoreError};
@@ -58,15 +59,7 @@ pub(in crate::relay) fn execute<S: Store>(
             link_id,
             content,
         })));
-    let message = PeerMessage::ReserveAlias {
-        token,
-        kind: IdKind::Link,
-        id: link_id,
-    };
-    call.effects.push(Effect::Peer {
-        shard: home,
-        message,
-    });
+    shard.reserve_link(token, link_id, call.effects);
     Ok(None)
 }
 
@@ -133,12 +126,16 @@ pub(in crate::relay) fn resume<S: Store>(
     };
     let (lsn, answer) = match outcome {
         Ok(done) => (done.lsn, done.answer),
-        Err(error) => {
-            if reserved.is_ok() {
-                effects.extend(shard.release_link(&link_id));
-            }
-            (None, error.into())
+        Err(error) if reserved.is_ok() => {
+            let confirmation = Some(Confirmation {
+                session,
+                ticket,
+                outcome: Err(error),
+            });
+            shard.release_link(&link_id, None, confirmation, effects);
+            return;
         }
+        Err(error) => (None, error.into()),
     };
     let reply = Effect::Reply {
         session,

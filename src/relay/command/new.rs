@@ -6,13 +6,14 @@ use crate::protocol::command::{LinkData, NewQueue, QueueRequest};
 use crate::protocol::error::CommandError;
 use crate::protocol::response::{QueueIds, QueueMode};
 use crate::protocol::{ErrorType, Response};
-use crate::relay::effect::{Answer, Effect, PeerMessage};
+use crate::relay::effect::{Answer, Effect};
 use crate::relay::partition::Partition;
 use crate::relay::pending::PendingChange;
+use crate::relay::release::Confirmation;
 use crate::relay::session_ref::{SessionRef, Ticket};
 use crate::relay::shard::{Call, Done, Failure, Shard};
 use crate::store::{
-    Id, IdKind, LinkContent, Lsn, NotifierRecord, QueueRecord, QueueStatus, Store, StoreError,
+    Id, LinkContent, Lsn, NotifierRecord, QueueRecord, QueueStatus, Store, StoreError,
 };
 use std::slice;
 
@@ -70,11 +71,10 @@ pub(in crate::relay) fn execute<S: Store>(
     let chosen = client_ids(new, call.request.transmission.corr_id)?;
     let attempts = if chosen.is_some() { 1 } else { ATTEMPTS };
     let (mut record, link, keys) = new_record(shard, call, new, chosen.as_ref());
-    let foreign_link = chosen
-        .as_ref()
-        .and_then(|ids| ids.link_id)
-        .map(|id| (id, shard.config.partitioner.shard_of(&id)));
-    if let Some((id, home)) = foreign_link.filter(|(_, home)| *home != shard.config.index) {
+    let own_link = chosen.as_ref().and_then(|ids| ids.link_id);
+    let partitioner = &shard.config.partitioner;
+    let is_foreign = |id: &Id| partitioner.shard_of(id) != shard.config.index;
+    if let Some(id) = own_link.filter(is_foreign) {
         let queue = PendingQueue {
             session: call.session,
             ticket: call.request.ticket,
@@ -84,15 +84,7 @@ pub(in crate::relay) fn execute<S: Store>(
             subscribe,
         };
         let token = shard.pending.insert(PendingChange::Queue(Box::new(queue)));
-        let message = PeerMessage::ReserveAlias {
-            token,
-            kind: IdKind::Link,
-            id,
-        };
-        call.effects.push(Effect::Peer {
-            shard: home,
-            message,
-        });
+        shard.reserve_link(token, id, call.effects);
         return Ok(None);
     }
     for _ in 0..attempts {
@@ -126,14 +118,18 @@ pub(in crate::relay) fn resume<S: Store>(
     } = queue;
     let granted = reserved.is_ok();
     let created = reserved.and_then(|()| create(shard, session, &record, link, &keys, subscribe));
-    let (lsn, answer) = match created {
-        Ok((lsn, answer)) => (Some(lsn), answer),
-        Err(error) => {
-            if let Some(id) = record.link_id.filter(|_| granted) {
-                effects.extend(shard.release_link(&id));
-            }
-            (None, ErrorType::from(error).into())
+    let (lsn, answer) = match (created, record.link_id.filter(|_| granted)) {
+        (Ok((lsn, answer)), _) => (Some(lsn), answer),
+        (Err(error), Some(link_id)) => {
+            let confirmation = Some(Confirmation {
+                session,
+                ticket,
+                outcome: Err(error.into()),
+            });
+            shard.release_link(&link_id, None, confirmation, effects);
+            return;
         }
+        (Err(error), None) => (None, ErrorType::from(error).into()),
     };
     let reply = Effect::Reply {
         session,

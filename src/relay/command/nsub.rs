@@ -4,7 +4,7 @@ use crate::protocol::{ErrorType, Response};
 use crate::relay::effect::{Answer, Effect};
 use crate::relay::session_ref::{ServiceSession, SessionRef};
 use crate::relay::shard::{Call, Done, Outcome, Shard};
-use crate::store::{Id, Lsn, NotifierRecord, QueueChange, QueueSlot, Store};
+use crate::store::{Id, NotifierRecord, QueueChange, QueueSlot, Store};
 
 /// Subscribes the session itself, or associates the notifier with the session's service. Whichever
 /// way it was subscribed before ends.
@@ -32,7 +32,7 @@ fn by_session<S: Store>(
             .update(slot, QueueChange::NotifierService(None))?;
         shard.counters.ntf_assoc_removed += 1;
         let subscriber = shard.notification_subscriber(slot, notifier);
-        end(shard, call, subscriber, notifier.notifier_id, Some(lsn));
+        end(call, subscriber, notifier.notifier_id);
         Some(lsn)
     } else {
         None
@@ -42,7 +42,7 @@ fn by_session<S: Store>(
         shard.counters.ntf_sub_duplicate += 1;
     } else {
         shard.counters.ntf_subscribed += 1;
-        end(shard, call, previous, notifier.notifier_id, None);
+        end(call, previous, notifier.notifier_id);
     }
     Ok(Done {
         answer: Response::Sok(None).into(),
@@ -74,7 +74,7 @@ fn by_service<S: Store>(
         shard.counters.ntf_service_queues += 1;
         let subscriber = shard.notification_subscriber(slot, notifier);
         shard.notifications.unsubscribe(slot);
-        end(shard, call, subscriber, notifier.notifier_id, Some(lsn));
+        end(call, subscriber, notifier.notifier_id);
         shard.notifications.wake(slot);
         lsn
     };
@@ -82,20 +82,14 @@ fn by_service<S: Store>(
     Done::after(lsn, Answer::ServiceSubscription(response))
 }
 
-/// Tells another session that it lost the subscription.
-fn end<S: Store>(
-    shard: &mut Shard<S>,
-    call: &mut Call<'_>,
-    subscriber: Option<SessionRef>,
-    notifier_id: Id,
-    lsn: Option<Lsn>,
-) {
+/// Tells another session that it lost the subscription: before the disk, or the news would overtake
+/// its subscribing again.
+fn end(call: &mut Call<'_>, subscriber: Option<SessionRef>, notifier_id: Id) {
     if let Some(session) = subscriber.filter(|s| *s != call.session) {
-        let push = Effect::Push {
+        call.effects.push(Effect::Push {
             session,
             entity: notifier_id,
             event: Response::End,
-        };
-        shard.emit(lsn, push, call.effects);
+        });
     }
 }

@@ -37,10 +37,8 @@ pub(in crate::relay) fn execute<S: Store>(
     }
     if let Some(link_id) = record.link_id.filter(|_| record.is_secured_messaging()) {
         // The one sender has used its link; a failure costs nothing but the space of the data.
-        if let Ok(lsn) = shard.store.update(slot, QueueChange::Link(None))
-            && let Some(release) = shard.release_link(&link_id)
-        {
-            shard.emit(Some(lsn), release, call.effects);
+        if let Ok(lsn) = shard.store.update(slot, QueueChange::Link(None)) {
+            shard.release_link(&link_id, Some(lsn), None, call.effects);
         }
     }
     if shard.config.expire_on_send {

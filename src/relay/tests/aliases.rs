@@ -6,7 +6,7 @@ use crate::crypto::hash;
 use crate::protocol::command::{ContactLink, LinkData, QueueRequest};
 use crate::protocol::{Command, Response, Version};
 use crate::relay::{Answer, PeerMessage};
-use crate::store::{Id, IdKind, Location, Store};
+use crate::store::{Id, IdKind, Location, Lsn, Store};
 
 const DATA: LinkData<'static> = LinkData {
     fixed: b"fixed",
@@ -105,10 +105,14 @@ fn a_foreign_link_id_is_reserved_before_the_queue_exists() {
         (&b"fixed"[..], &b"user"[..])
     );
 
-    // Deletion gives the id back.
-    world.own(&client, &queue, &Command::Del);
+    // Deletion gives the id back before it is confirmed.
+    let delete = client.transmission(Some(&queue.key), &queue.recipient, &Command::Del);
+    world.execute(0, &client, &[delete]);
+    assert!(world.replies.is_empty());
+    assert!(location(&world, 2, &link_id).is_some());
     world.deliver_mail(0);
     assert_eq!(location(&world, 2, &link_id), None);
+    assert_eq!(answers(&mut world), ["OK"]);
     assert!(world.mail.is_empty());
 }
 
@@ -186,15 +190,28 @@ fn a_reservation_is_released_when_the_queue_cannot_be_made() {
         world.deliver_mail(0);
         world.shards[0].store.full = full;
         world.deliver_mail(0);
-        let expected = if full { "ERR STORE" } else { "ERR AUTH" };
-        assert_eq!(answers(&mut world), [expected]);
-        let expected = PeerMessage::ReleaseAlias {
-            kind: IdKind::Link,
-            id: link_id,
-        };
-        assert_eq!(world.mail, [(0, 1, expected)]);
+        // Whoever is refused may use the id elsewhere at once, so it is given back first.
+        assert!(world.replies.is_empty());
+        assert!(location(&world, 1, &link_id).is_some());
         world.deliver_mail(0);
         assert_eq!(location(&world, 1, &link_id), None);
+        let expected = if full { "ERR STORE" } else { "ERR AUTH" };
+        assert_eq!(answers(&mut world), [expected]);
+        assert!(world.mail.is_empty());
+    }
+}
+
+#[test]
+fn a_home_of_the_link_id_without_room_is_no_refusal() {
+    let client = Client::new(1, Version::CURRENT);
+    let mut world = World::new(2);
+    let (corr_id, link_id) = (corr_id_on(&world, 0, 0), link_id_on(&world, 1));
+    world.shards[1].store.full = true;
+    for expected in ["ERR STORE", "IDS"] {
+        create(&mut world, &client, &ed25519(1), &corr_id, &link_id);
+        world.deliver_all();
+        assert_eq!(answers(&mut world), [expected]);
+        world.shards[1].store.full = false;
     }
 }
 
@@ -210,6 +227,29 @@ fn a_creator_that_closes_meanwhile_leaves_no_subscription() {
     // The answer goes to a session that is no more, and nobody listens for it.
     assert_eq!(answers(&mut world), ["IDS"]);
     assert_eq!(world.shards[0].subscription_counts(), (0, 0));
+}
+
+#[test]
+fn a_link_id_is_given_back_before_it_is_asked_for_again() {
+    let client = Client::new(1, Version::CURRENT);
+    for way in [Command::Del, Command::LDel] {
+        let mut world = World::new(2);
+        let link_id = link_id_on(&world, 1);
+        let (first, second) = (corr_id_on(&world, 0, 0), corr_id_on(&world, 0, 1));
+        create(&mut world, &client, &ed25519(1), &first, &link_id);
+        world.deliver_all();
+        let queue = Queue::from_ids(ed25519(1), &world.take_reply());
+        world.shards[0].store.synced = Some(Lsn(0));
+        let end = client.transmission(Some(&queue.key), &queue.recipient, &way);
+        world.execute(0, &client, &[end]);
+        create(&mut world, &client, &ed25519(1), &second, &link_id);
+        assert!(world.mail.is_empty());
+        world.sync(0);
+        world.shards[0].store.synced = None;
+        world.deliver_all();
+        assert_eq!(answers(&mut world), ["OK", "IDS"]);
+        assert_eq!(location(&world, 1, &link_id), Some(Location::Shard(0)));
+    }
 }
 
 #[test]
@@ -229,10 +269,12 @@ fn mail_that_nobody_asked_for_changes_nothing() {
         PeerMessage::ReleaseAlias {
             kind: IdKind::Link,
             id: link_id,
+            confirmation: None,
         },
         PeerMessage::ReleaseAlias {
             kind: IdKind::Link,
             id: [0xdd; 24],
+            confirmation: None,
         },
     ];
     for message in stray {

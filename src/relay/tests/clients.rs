@@ -7,9 +7,10 @@ use crate::crypto::keys::{
 use crate::crypto::message::{ReceivedBody, decrypt_message};
 use crate::crypto::smp_box::BoxKey;
 use crate::protocol::command::{NewQueue, QueueRequest};
+use crate::protocol::handshake::ServiceRole;
 use crate::protocol::transmission::{put_sent, put_transmission};
 use crate::protocol::{Command, ErrorType, Response, Version};
-use crate::relay::{SessionContext, SessionRef};
+use crate::relay::{ServiceSession, SessionContext, SessionRef};
 use crate::store::Id;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -47,11 +48,22 @@ impl Key {
     }
 }
 
+/// How a transmission is signed for a service.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ServiceProof<'a> {
+    /// What the entity key signs in front of the rest.
+    pub fingerprint: Option<&'a [u8; 32]>,
+    /// The key of the service signature.
+    pub key: Option<&'a Key>,
+}
+
 /// A connection after its handshake, as shards see it.
 #[derive(Debug)]
 pub struct Client {
     pub session: SessionRef,
     pub context: Arc<SessionContext>,
+    /// Session key of a service.
+    pub service_key: Option<Key>,
     server_key: X25519PublicKey,
     sent: Cell<u64>,
 }
@@ -68,6 +80,7 @@ impl Client {
         let server_key = secret.public_key();
         let has_key = version >= Version::AUTH_COMMANDS;
         Self {
+            service_key: None,
             session: SessionRef {
                 core,
                 slot,
@@ -80,6 +93,45 @@ impl Client {
             )),
             server_key,
             sent: Cell::new(0),
+        }
+    }
+
+    /// The connection number `slot` of executor 0, of a service.
+    pub fn of_service(slot: u32, id: Id, role: ServiceRole, fingerprint: [u8; 32]) -> Self {
+        let plain = Self::new(slot, Version::CURRENT);
+        let key = ed25519(0x60 + slot as u8);
+        let PublicAuthKey::Ed25519(session_key) = key.public() else {
+            panic!("not an Ed25519 key");
+        };
+        let service = ServiceSession {
+            id,
+            role,
+            fingerprint,
+            session_key,
+        };
+        let context = Arc::into_inner(plain.context).unwrap();
+        Self {
+            context: Arc::new(context.with_service(service)),
+            service_key: Some(key),
+            ..plain
+        }
+    }
+
+    /// Id of the service it belongs to.
+    #[track_caller]
+    pub fn service_id(&self) -> Id {
+        self.context.service().unwrap().id
+    }
+
+    /// How today's clients of services sign a command.
+    fn proof(&self, command: &Command<'_>) -> ServiceProof<'_> {
+        let both = matches!(command, Command::New(_) | Command::Sub | Command::NSub);
+        match self.context.service() {
+            Some(service) if both => ServiceProof {
+                fingerprint: Some(&service.fingerprint),
+                key: self.service_key.as_ref(),
+            },
+            _ => ServiceProof::default(),
         }
     }
 
@@ -104,27 +156,50 @@ impl Client {
         entity: &[u8],
         command: &Command<'_>,
     ) -> Vec<u8> {
+        let proof = self.proof(command);
+        self.transmission_proving(corr_id, key, entity, command, proof)
+    }
+
+    /// A transmission that is signed for a service in a given way.
+    pub fn transmission_proving(
+        &self,
+        corr_id: &[u8],
+        key: Option<&Key>,
+        entity: &[u8],
+        command: &Command<'_>,
+        proof: ServiceProof<'_>,
+    ) -> Vec<u8> {
         let (version, session_id) = (self.context.version(), self.context.session_id());
         let mut sent = Vec::new();
         put_sent(&mut sent, version, session_id, corr_id, entity, |out| {
             command.encode(version, out);
         });
-        let authorized = if version < Version::AUTH_COMMANDS {
+        let plain = if version < Version::AUTH_COMMANDS {
             Authorized::sent_only(&sent)
         } else {
             Authorized::new(session_id, &sent)
         };
-        let sign = |signer| sign_authorized(signer, corr_id, &authorized, &mut Vec::new());
+        let authorized = match proof.fingerprint {
+            Some(fingerprint) => plain.for_service(fingerprint),
+            None => plain,
+        };
         let authorization = match key {
             None => Vec::new(),
-            Some(Key::Signing(key)) => sign(Signer::Key(key)),
-            Some(Key::Agreeing(key)) => {
-                sign(Signer::Secret(&BoxKey::from(&key.agree(&self.server_key))))
-            }
+            Some(key) => self.sign(key, corr_id, &authorized),
         };
+        let signature = proof.key.map(|key| self.sign(key, corr_id, &plain));
+        let signature = signature.map(|bytes| bytes.try_into().unwrap());
         let mut out = Vec::new();
-        put_transmission(&mut out, version, &authorization, None, &sent);
+        put_transmission(&mut out, version, &authorization, signature.as_ref(), &sent);
         out
+    }
+
+    fn sign(&self, key: &Key, corr_id: &[u8], authorized: &Authorized<'_>) -> Vec<u8> {
+        let sign = |signer| sign_authorized(signer, corr_id, authorized, &mut Vec::new());
+        match key {
+            Key::Signing(key) => sign(Signer::Key(key)),
+            Key::Agreeing(key) => sign(Signer::Secret(&BoxKey::from(&key.agree(&self.server_key)))),
+        }
     }
 }
 
@@ -196,13 +271,16 @@ impl Queue {
     }
 }
 
-/// A response without message in words.
+/// A response without message in words: its tag, the number of queues, the error.
 pub fn words(response: &Response<'_>) -> String {
     let mut out = Vec::new();
     response.encode(Version::CURRENT, &mut out);
     match response {
         Response::Err(ErrorType::Store(_)) => "ERR STORE".to_owned(),
         Response::Err(_) => String::from_utf8_lossy(&out).into_owned(),
+        Response::Sok(Some(_)) => "SOK service".to_owned(),
+        Response::Soks(queues) => format!("SOKS {}", queues.count),
+        Response::Ends(queues) => format!("ENDS {}", queues.count),
         _ => {
             let tag = out.split(|b| *b == b' ').next().unwrap_or_default();
             String::from_utf8_lossy(tag).into_owned()

@@ -3,23 +3,9 @@
 use super::clients::{Client, Queue, ed25519, words};
 use super::world::{Listening, World, two_clients};
 use crate::protocol::command::ServiceQueues;
-use crate::protocol::error::{BlockingInfo, BlockingReason};
-use crate::protocol::{Command, MAX_STORED_BODY, Response, Version};
+use crate::protocol::{Command, Response, Version};
 use crate::relay::Timestamp;
-use crate::store::{LinkContent, QueueChange, QueueStatus, Store};
-
-const BLOCKED: &str = "ERR BLOCKED reason=spam";
-
-/// Blocks a queue as its operator would.
-fn block(world: &mut World, queue: &Queue) {
-    let (shard, slot) = world.slot(queue);
-    let info = BlockingInfo {
-        reason: BlockingReason::Spam,
-        notice: None,
-    };
-    let change = QueueChange::Status(QueueStatus::Blocked(info));
-    world.shards[shard].store.update(slot, change).unwrap();
-}
+use crate::store::{LinkContent, QueueChange, Store};
 
 #[test]
 fn key_is_set_once_and_repeatable() {
@@ -92,35 +78,6 @@ fn a_deleted_queue_is_unknown() {
     assert_eq!(world.own(&me, &queue, &Command::Sub), "ERR AUTH");
     assert_eq!(world.send(&sender, &queue, "2"), "ERR AUTH");
     assert_eq!(world.shards[0].subscription_counts(), (0, 0));
-}
-
-#[test]
-fn a_blocked_queue_can_only_be_deleted() {
-    let (me, sender) = two_clients();
-    let mut world = World::new(1);
-    let queue = world.contact(&me);
-    block(&mut world, &queue);
-    let key = ed25519(1).public();
-    let refused = [
-        Command::Sub,
-        Command::Get,
-        Command::Ack { msg_id: &[] },
-        Command::Key(key),
-        Command::RKey(vec![key]),
-        Command::Que,
-        Command::LDel,
-    ];
-    for command in refused {
-        assert_eq!(world.own(&me, &queue, &command), BLOCKED, "{command:?}");
-    }
-    assert_eq!(world.send(&sender, &queue, "1"), BLOCKED);
-    // The size limit of the version is looked at before the status.
-    let long = "x".repeat(MAX_STORED_BODY);
-    assert_eq!(world.send(&sender, &queue, &long), "ERR LARGE_MSG");
-    // Suspending must not undo the operator's decision.
-    assert_eq!(world.own(&me, &queue, &Command::Off), "OK");
-    assert_eq!(world.own(&me, &queue, &Command::Sub), BLOCKED);
-    assert_eq!(world.own(&me, &queue, &Command::Del), "OK");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::clients::{Client, Queue, ed25519, new_queue, words};
 use super::world::{Listening, World, two_clients};
 use crate::protocol::{Command, Version};
-use crate::relay::{Answer, PeerMessage, SessionRef};
+use crate::relay::{Answer, PeerMessage, SessionRef, Ticket};
 use crate::store::{IdKind, Lsn, StoreError};
 
 /// The disk takes nothing more until the shard is synchronised.
@@ -57,6 +57,38 @@ fn changes_are_confirmed_when_they_are_durable() {
     assert!(world.replies.is_empty());
     world.sync(0);
     assert_eq!(words(&world.take_reply()), "IDS");
+}
+
+#[test]
+fn sessions_learn_at_once_which_commands_took_effect() {
+    let (me, sender) = two_clients();
+    let mut world = World::new(1);
+    let queue = world.contact(&me);
+    lag(&mut world);
+    let own = |command: &Command<'_>| me.transmission(Some(&queue.key), &queue.recipient, command);
+    let send = Command::Send {
+        notify: false,
+        body: b"1",
+    };
+    let send = || sender.transmission(None, &queue.sender, &send);
+    world.execute(0, &me, &[own(&Command::Sub), own(&Command::Off)]);
+    // Answered or refused at once: nothing more to tell.
+    assert_eq!(world.replies.len(), 1);
+    world.execute(0, &sender, &[send()]);
+    assert_eq!(world.replies.len(), 2);
+    world.execute(0, &sender, &[send(), send()]);
+    world.execute(
+        0,
+        &sender,
+        &[sender.transmission(Some(&queue.key), &queue.recipient, &Command::Del)],
+    );
+    assert_eq!(world.replies.len(), 4);
+    let ticket = |index| Ticket { batch: 0, index };
+    let executed = [(me.session, ticket(1)), (sender.session, ticket(0))];
+    assert_eq!(std::mem::take(&mut world.executed), executed);
+    world.sync(0);
+    assert_eq!(world.replies.len(), 6);
+    assert!(world.executed.is_empty());
 }
 
 #[test]
@@ -147,23 +179,18 @@ fn answers_leave_in_the_order_of_the_log() {
 }
 
 #[test]
-fn a_reservation_is_granted_when_it_is_durable() {
+fn a_reservation_is_granted_when_it_is_durable_and_refused_no_sooner() {
     let mut world = World::new(2);
     lag(&mut world);
-    let reserve = PeerMessage::ReserveAlias {
-        token: 7,
-        kind: IdKind::Link,
-        id: [1; 24],
-    };
-    world.mail.push((0, 1, reserve.clone()));
-    world.deliver_mail(0);
-    assert!(world.mail.is_empty());
-    // A refusal promises nothing.
-    world.mail.push((0, 1, reserve));
-    world.deliver_mail(0);
-    let answer = |outcome| PeerMessage::AliasReserved { token: 7, outcome };
-    assert_eq!(world.mail, [(1, 0, answer(Err(StoreError::Duplicate)))]);
-    world.mail.clear();
+    for token in [7, 8] {
+        let (kind, id) = (IdKind::Link, [1; 24]);
+        let reserve = PeerMessage::ReserveAlias { token, kind, id };
+        world.mail.push((0, 1, reserve));
+        world.deliver_mail(0);
+        assert!(world.mail.is_empty());
+    }
     world.sync(1);
-    assert_eq!(world.mail, [(1, 0, answer(Ok(())))]);
+    let answer = |token, outcome| (1, 0, PeerMessage::AliasReserved { token, outcome });
+    let refused = Err(StoreError::Duplicate);
+    assert_eq!(world.mail, [answer(7, Ok(())), answer(8, refused)]);
 }

@@ -1,141 +1,20 @@
 //! Several shards, a clock, and the mail between them.
 
 use super::clients::{Client, Key, Queue, ed25519, new_queue};
+use super::disk::TestStore;
 use crate::protocol::command::QueueRequest;
-use crate::protocol::handshake::ServiceRole;
 use crate::protocol::{Command, Response, Version};
 use crate::relay::subscription::Mode;
 use crate::relay::{
-    Answer, Effect, Partitioner, PeerMessage, Request, SessionRef, Shard, ShardConfig, Ticket,
-    Timestamp,
+    Answer, Effect, OperatorAnswer, Partitioner, PeerMessage, Request, SessionRef, Shard,
+    ShardConfig, Ticket, Timestamp,
 };
-use crate::store::{
-    ActiveDays, Id, IdKind, LinkContent, Location, Lsn, MemoryStore, Message, QueueChange,
-    QueueRecord, QueueSlot, ServiceRecord, Store, StoreError, StoredMessage, Totals,
-};
+use crate::store::{Id, IdKind, Location, QueueRecord, QueueSlot, Store};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
 /// A small quota, so that tests reach it.
 pub const QUOTA: usize = 4;
-
-/// A store whose disk can lag behind and be full.
-#[derive(Debug, Default)]
-pub struct TestStore {
-    inner: MemoryStore,
-    /// What is durable while the disk lags; `None` when it does not.
-    pub synced: Option<Lsn>,
-    pub full: bool,
-}
-
-impl TestStore {
-    fn room(&self) -> Result<(), StoreError> {
-        if self.full {
-            Err(StoreError::Full)
-        } else {
-            Ok(())
-        }
-    }
-}
-
-impl Store for TestStore {
-    fn find(&self, kind: IdKind, id: &Id) -> Option<Location> {
-        self.inner.find(kind, id)
-    }
-
-    fn queue(&self, slot: QueueSlot) -> QueueRecord {
-        self.inner.queue(slot)
-    }
-
-    fn link(&self, slot: QueueSlot) -> Option<LinkContent> {
-        self.inner.link(slot)
-    }
-
-    fn create(
-        &mut self,
-        record: &QueueRecord,
-        link: Option<LinkContent>,
-    ) -> Result<(QueueSlot, Lsn), StoreError> {
-        self.room()?;
-        self.inner.create(record, link)
-    }
-
-    fn update(&mut self, slot: QueueSlot, change: QueueChange) -> Result<Lsn, StoreError> {
-        self.room()?;
-        self.inner.update(slot, change)
-    }
-
-    fn delete(&mut self, slot: QueueSlot) -> Result<(QueueRecord, Lsn), StoreError> {
-        self.inner.delete(slot)
-    }
-
-    fn reserve_alias(&mut self, kind: IdKind, id: &Id, shard: u16) -> Result<Lsn, StoreError> {
-        self.room()?;
-        self.inner.reserve_alias(kind, id, shard)
-    }
-
-    fn release_alias(&mut self, kind: IdKind, id: &Id) -> Result<Lsn, StoreError> {
-        self.inner.release_alias(kind, id)
-    }
-
-    fn push_message(&mut self, slot: QueueSlot, message: Message<'_>) -> Result<Lsn, StoreError> {
-        self.room()?;
-        self.inner.push_message(slot, message)
-    }
-
-    fn head(&self, slot: QueueSlot) -> Option<StoredMessage<'_>> {
-        self.inner.head(slot)
-    }
-
-    fn newest(&self, slot: QueueSlot) -> Option<StoredMessage<'_>> {
-        self.inner.newest(slot)
-    }
-
-    fn pop_message(&mut self, slot: QueueSlot) -> Result<Lsn, StoreError> {
-        self.inner.pop_message(slot)
-    }
-
-    fn message_count(&self, slot: QueueSlot) -> usize {
-        self.inner.message_count(slot)
-    }
-
-    fn next_with_messages(&self, after: Option<QueueSlot>) -> Option<QueueSlot> {
-        self.inner.next_with_messages(after)
-    }
-
-    fn active_days(&self, slot: QueueSlot) -> ActiveDays {
-        self.inner.active_days(slot)
-    }
-
-    fn set_active_days(&mut self, slot: QueueSlot, days: ActiveDays) {
-        self.inner.set_active_days(slot, days);
-    }
-
-    fn service(&self, fingerprint: &[u8; 32]) -> Option<(Id, ServiceRole)> {
-        self.inner.service(fingerprint)
-    }
-
-    fn create_service(&mut self, service: ServiceRecord) -> Result<Lsn, StoreError> {
-        self.room()?;
-        self.inner.create_service(service)
-    }
-
-    fn service_notifiers(&self, service_id: &Id) -> u64 {
-        self.inner.service_notifiers(service_id)
-    }
-
-    fn totals(&self) -> Totals {
-        self.inner.totals()
-    }
-
-    fn last(&self) -> Lsn {
-        self.inner.last()
-    }
-
-    fn durable(&self) -> Lsn {
-        self.synced.unwrap_or_else(|| self.inner.durable())
-    }
-}
 
 /// How a session listens to a queue (spec: server §5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,6 +51,8 @@ pub struct World {
     pub registered: Vec<Option<Id>>,
     /// Sessions that became subscribers of their service.
     pub joined: Vec<SessionRef>,
+    /// Answers to the operator.
+    pub operator: Vec<OperatorAnswer>,
 }
 
 impl World {
@@ -212,6 +93,7 @@ impl World {
             executed: Vec::new(),
             joined: Vec::new(),
             registered: Vec::new(),
+            operator: Vec::new(),
         }
     }
 
@@ -232,6 +114,7 @@ impl World {
                 Effect::NothingToRedeliver { session } => self.nothing.push(session),
                 Effect::Executed { session, ticket } => self.executed.push((session, ticket)),
                 Effect::ServiceRegistered { service_id, .. } => self.registered.push(service_id),
+                Effect::OperatorAnswered { answer, .. } => self.operator.push(answer),
                 Effect::ServiceJoined { session } => self.joined.push(session),
                 Effect::Notify {
                     session,
@@ -283,7 +166,8 @@ impl World {
         }
     }
 
-    /// Sends one command to the shard of its entity, shard 0 for none, and returns the answer.
+    /// Sends one command to the shard of its entity, shard 0 for none, and returns the answer,
+    /// which may need other shards.
     #[track_caller]
     pub fn ask(
         &mut self,
@@ -294,7 +178,31 @@ impl World {
     ) -> Response<'static> {
         let shard = Id::try_from(entity).map_or(0, |id| self.partitioner.shard_of(&id));
         let bytes = client.transmission(key, entity, command);
+        self.ask_shard(shard, client, bytes)
+    }
+
+    /// Sends a transmission to a shard, follows it where it is redirected and delivers mail until
+    /// there is an answer.
+    #[track_caller]
+    pub fn ask_shard(&mut self, shard: u16, client: &Client, bytes: Vec<u8>) -> Response<'static> {
         self.execute(shard, client, &[bytes]);
+        while self.replies.is_empty() && !self.mail.is_empty() {
+            self.deliver_mail(0);
+        }
+        if let [
+            (
+                ..,
+                Answer::Redirect {
+                    shard,
+                    transmission,
+                },
+            ),
+        ] = self.replies.as_mut_slice()
+        {
+            let (shard, bytes) = (*shard, std::mem::take(transmission));
+            self.replies.clear();
+            return self.ask_shard(shard, client, bytes);
+        }
         self.take_reply()
     }
 
@@ -388,16 +296,19 @@ impl World {
     /// Makes everything durable on a shard and lets the answers go.
     pub fn sync(&mut self, shard: u16) {
         let durable = &mut self.shards[usize::from(shard)];
-        durable.store.synced = Some(durable.store.inner.durable());
+        durable.store.synced = Some(durable.store.last());
         let mut effects = Vec::new();
         durable.release_durable(&mut effects);
         self.collect(shard, effects);
     }
 
-    /// Tells every shard that a session has ended.
+    /// Tells every shard that a session has ended, and the home of its service.
     pub fn close(&mut self, client: &Client) {
         for shard in &mut self.shards {
             shard.session_closed(client.session);
+        }
+        if client.context.service().is_some() {
+            self.leave(client);
         }
     }
 }

@@ -1,20 +1,29 @@
 //! Two executors' cores, pumped by hand in one thread.
 
 use super::*;
+use crate::crypto::hash;
 use crate::crypto::pad;
 use crate::protocol::batch::{BatchBuilder, decode_batch};
-use crate::protocol::command::{ContactLink, LinkData, QueueRequest};
+use crate::protocol::command::{ContactLink, LinkData, NotifierCredentials, QueueRequest};
+use crate::protocol::handshake::ServiceRole;
 use crate::protocol::transmission::Transmission;
-use crate::protocol::{BLOCK_SIZE, Version};
-use crate::relay::ShardConfig;
-use crate::relay::tests::clients::{Client, Key, Queue, ed25519, new_queue, words};
+use crate::protocol::{BLOCK_SIZE, Command, Response, Version};
+use crate::relay::tests::clients::{Client, Key, Queue, ed25519, new_queue, recipient_dh, words};
+use crate::relay::{ServiceSession, SessionContext, ShardConfig, Ticket};
 use crate::runtime::mesh::connect;
+use crate::session::{MAX_PENDING_EVENTS, Router};
 use rand::SeedableRng;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Wake;
 use std::time::Duration;
 
+/// Cores that tell at once of ended subscriptions.
 fn cores(count: u16, placement: QueuePlacement) -> Vec<Core> {
+    cores_with(count, placement, Duration::ZERO)
+}
+
+fn cores_with(count: u16, placement: QueuePlacement, event_interval: Duration) -> Vec<Core> {
     let partitioner = Partitioner::new(&[1; 16], count);
     let (meshes, _) = connect(usize::from(count));
     (0..count)
@@ -33,15 +42,15 @@ fn cores(count: u16, placement: QueuePlacement) -> Vec<Core> {
             };
             let rng = |n| ChaCha20Rng::seed_from_u64(2 * u64::from(index) + n);
             let shard = Shard::new(config, MemoryStore::new(), rng(0));
-            let interval = Duration::from_secs(15);
+            let (partitioner, rng) = (partitioner.clone(), rng(1));
             Core::new(
                 index,
-                partitioner.clone(),
+                partitioner,
                 placement,
                 shard,
                 mesh,
-                rng(1),
-                interval,
+                rng,
+                event_interval,
             )
         })
         .collect()
@@ -89,9 +98,15 @@ impl Peer {
     }
 
     fn send(&self, core: &Core, bytes: &[u8]) {
+        self.send_block(core, &[bytes.to_vec()]);
+    }
+
+    fn send_block(&self, core: &Core, commands: &[Vec<u8>]) {
         let mut content = Vec::new();
-        let batched = BatchBuilder::new(&mut content).push(|out| out.extend_from_slice(bytes));
-        assert!(batched);
+        let mut batch = BatchBuilder::new(&mut content);
+        for bytes in commands {
+            assert!(batch.push(|out| out.extend_from_slice(bytes)));
+        }
         let mut block = Box::new([0; BLOCK_SIZE]);
         block[2..][..content.len()].copy_from_slice(&content);
         pad::pad_into(content.len(), &mut block[..]).unwrap();
@@ -150,13 +165,17 @@ impl Peer {
         self.send(core, &bytes);
     }
 
-    fn message(&self, core: &Core, queue: &Queue) {
+    /// `SEND` with the notification flag.
+    fn message_to(&self, queue: &Queue) -> Vec<u8> {
         let send = Command::Send {
-            notify: false,
+            notify: true,
             body: b"1",
         };
-        let bytes = self.client.transmission(None, &queue.sender, &send);
-        self.send(core, &bytes);
+        self.client.transmission(None, &queue.sender, &send)
+    }
+
+    fn message(&self, core: &Core, queue: &Queue) {
+        self.send(core, &self.message_to(queue));
     }
 }
 
@@ -204,9 +223,6 @@ fn a_queue_of_another_executor_is_used_like_an_own_one() {
     sender.own(&cores[1], &queue, &Command::Sub);
     settle(&cores);
     assert_eq!(sender.words(), ["SOK", "MSG"]);
-    assert_eq!(recipient.words(), [""; 0]);
-    let mut due = cores[0].take_sessions_with_events();
-    cores[0].flush_events(&mut due);
     assert_eq!(recipient.words(), ["END"]);
     assert_eq!(cores[0].counters().sub_ended, 1);
     assert_eq!(cores[0].counters().sub_ended_batches, 1);
@@ -344,4 +360,260 @@ fn only_stalled_connections_are_dropped() {
     for peer in [recovered, busy] {
         assert!(!peer.connection.is_aborted() && !peer.is_woken());
     }
+}
+
+/// Flushes what is due, as the timer of each executor does.
+fn tick(core: &Core) {
+    let mut due = core.take_sessions_with_events();
+    while !due.is_empty() {
+        core.flush_events(&mut due);
+    }
+}
+
+#[test]
+fn ended_subscriptions_are_told_together() {
+    let interval = Duration::from_secs(15);
+    for (placement, home) in [(QueuePlacement::Local, 0), (QueuePlacement::Remote, 1)] {
+        let cores = cores_with(2, placement, interval);
+        let (first, second) = (Peer::open(&cores[0], 1), Peer::open(&cores[1], 2));
+        let queues = [first.create(&cores), first.create(&cores)];
+        assert_eq!(cores[0].partitioner.shard_of(&queues[0].recipient), home);
+        let subscribe = |peer: &Peer, queue: &Queue| {
+            let core = usize::from(peer.client.session.core);
+            peer.own(&cores[core], queue, &Command::Sub);
+            settle(&cores);
+            assert_eq!(peer.words(), ["SOK"]);
+        };
+        for queue in &queues {
+            subscribe(&first, queue);
+            subscribe(&second, queue);
+        }
+        first.is_woken();
+        second.is_woken();
+        assert!(first.words().is_empty());
+        tick(&cores[1]);
+        assert!(!first.is_woken());
+        tick(&cores[0]);
+        assert!(first.is_woken() && !second.is_woken());
+        assert_eq!(first.words(), ["END", "END"]);
+        let counted = |core: &Core| {
+            let counters = core.counters();
+            (counters.sub_ended, counters.sub_ended_batches)
+        };
+        assert_eq!((counted(&cores[0]), counted(&cores[1])), ((2, 1), (0, 0)));
+        // Nothing is told of what ended and began again, nor to who has left.
+        subscribe(&first, &queues[0]);
+        subscribe(&second, &queues[0]);
+        assert_eq!(cores[1].with_events.borrow().len(), 1);
+        subscribe(&first, &queues[0]);
+        subscribe(&second, &queues[0]);
+        assert_eq!(cores[0].with_events.borrow().len(), 1);
+        cores[0].close_session(&first.connection);
+        assert!(cores[0].with_events.borrow().is_empty());
+        settle(&cores);
+        tick(&cores[1]);
+        assert!(second.words().is_empty());
+        assert_eq!(counted(&cores[1]), (0, 0));
+    }
+}
+
+#[test]
+fn blocks_of_ended_subscriptions_are_counted_as_the_reference_does() {
+    let cores = cores_with(1, QueuePlacement::Local, Duration::from_secs(15));
+    let peer = Peer::open(&cores[0], 1);
+    for (count, total, batches) in [(254, 254, 1), (255, 509, 3)] {
+        for _ in 0..count {
+            let session = peer.client.session;
+            cores[0].run(|router| router.push(session, [1; 24], Response::Deld));
+        }
+        tick(&cores[0]);
+        let counters = cores[0].counters();
+        assert_eq!(counters.sub_ended, total);
+        assert_eq!(counters.sub_ended_batches, batches);
+        assert_eq!(peer.words().len(), count);
+    }
+}
+
+#[test]
+fn so_many_ends_that_no_more_may_wait_are_told_at_once() {
+    let cores = cores_with(1, QueuePlacement::Local, Duration::from_secs(15));
+    let peer = Peer::open(&cores[0], 1);
+    let session = peer.client.session;
+    for _ in 0..MAX_PENDING_EVENTS {
+        assert!(peer.words().is_empty());
+        cores[0].run(|router| router.push(session, [1; 24], Response::Deld));
+    }
+    assert!(peer.is_woken());
+    assert_eq!(peer.words().len(), MAX_PENDING_EVENTS);
+}
+
+#[test]
+fn messages_to_queues_of_two_shards_are_stored_in_the_order_sent() {
+    let cores = cores(2, QueuePlacement::Remote);
+    let peers = [Peer::open(&cores[0], 1), Peer::open(&cores[1], 2)];
+    let sender = Peer::open(&cores[0], 3);
+    // The queue of each lies with the other.
+    let queues = peers.each_ref().map(|peer| peer.create(&cores));
+    for (core, (peer, queue)) in cores.iter().zip(peers.iter().zip(&queues)) {
+        peer.own(core, queue, &Command::Sub);
+        settle(&cores);
+        assert_eq!(peer.words(), ["SOK"]);
+    }
+    let there_and_here = queues.each_ref().map(|queue| sender.message_to(queue));
+    sender.send_block(&cores[0], &there_and_here);
+    cores[0].receive();
+    assert!(sender.words().is_empty());
+    // The own shard could have been quicker, and would have told the other core by now.
+    while cores[1].receive() {}
+    assert!(peers[1].words().is_empty());
+    settle(&cores);
+    assert_eq!(sender.words(), ["OK", "OK"]);
+    assert!(peers.iter().all(|peer| peer.words() == ["MSG"]));
+
+    // The other shard says that it has stored the message before the disk has.
+    sender.send_block(&cores[0], &there_and_here);
+    let ticket = Ticket { batch: 1, index: 0 };
+    cores[1].run(|router| router.executed(sender.client.session, ticket));
+    cores[0].receive();
+    let held_by_shard = |core: usize| cores[core].shard.borrow().totals().messages;
+    assert_eq!(held_by_shard(0), 2);
+    assert_eq!(held_by_shard(1), 1);
+    settle(&cores);
+    assert_eq!(sender.words(), ["OK", "OK"]);
+}
+
+#[test]
+fn notifications_come_in_portions_from_either_shard() {
+    for (placement, home) in [(QueuePlacement::Local, 0), (QueuePlacement::Remote, 1)] {
+        let cores = cores(2, placement);
+        let (peer, sender) = (Peer::open(&cores[0], 1), Peer::open(&cores[1], 2));
+        let key = ed25519(7);
+        // More than a session is given before it has taken any.
+        let (queues, messages) = (5, 128);
+        for _ in 0..queues {
+            let queue = peer.create(&cores);
+            assert_eq!(cores[0].partitioner.shard_of(&queue.recipient), home);
+            let credentials = NotifierCredentials {
+                auth_key: key.public(),
+                dh_key: recipient_dh().public_key(),
+            };
+            peer.own(&cores[0], &queue, &Command::NKey(credentials));
+            settle(&cores);
+            let mut notifier_id = Vec::new();
+            peer.received(|nid| {
+                if let Response::Nid {
+                    notifier_id: id, ..
+                } = nid
+                {
+                    notifier_id = id.to_vec();
+                }
+            });
+            let nsub = peer
+                .client
+                .transmission(Some(&key), &notifier_id, &Command::NSub);
+            peer.send(&cores[0], &nsub);
+            settle(&cores);
+            assert_eq!(peer.words(), ["SOK"]);
+            for _ in 0..messages {
+                sender.message(&cores[1], &queue);
+                settle(&cores);
+            }
+        }
+        let shard = &cores[usize::from(home)].shard;
+        cores[usize::from(home)].run(|router| {
+            let mut shard = shard.borrow_mut();
+            shard.begin_notification_tick();
+            while shard.deliver_notifications(queues, &mut router.effects) {}
+        });
+        settle(&cores);
+        assert!(peer.is_woken());
+        assert!(shard.borrow().waiting_notifications() > 0);
+        let mut received = 0;
+        loop {
+            let words = peer.words();
+            assert!(words.iter().all(|word| word == "NMSG"));
+            received += words.len();
+            let Some((from, count)) = peer.connection.session.borrow_mut().take_credit() else {
+                break;
+            };
+            assert_eq!((from, count as usize), (home, words.len()));
+            let session = peer.client.session;
+            cores[0].run(|router| cores[0].notifications_taken(session, from, count, router));
+            settle(&cores);
+        }
+        assert_eq!(received, queues * messages);
+        assert_eq!(shard.borrow().waiting_notifications(), 0);
+    }
+}
+
+#[test]
+fn a_session_joins_its_service_wherever_that_lives() {
+    let cores = cores(2, QueuePlacement::Local);
+    for home in 0..2 {
+        let peer = Peer::open(&cores[0], 1);
+        let id = (0..=u8::MAX)
+            .map(|n| [n; 24])
+            .find(|id| cores[0].partitioner.shard_of(id) == home)
+            .unwrap();
+        let service = ServiceSession {
+            id,
+            role: ServiceRole::Notifier,
+            fingerprint: [1; 32],
+            session_key: [2; 32],
+        };
+        let context =
+            Arc::new(SessionContext::new(Version::CURRENT, &[1; 32], None).with_service(service));
+        let session = peer.client.session;
+        let asked = cores[0].run(|router| router.join_service(session, &context));
+        assert_eq!(asked, Some(home));
+        settle(&cores);
+        assert!(
+            peer.connection
+                .session
+                .borrow()
+                .holds_service_subscription()
+        );
+        assert!(peer.is_woken());
+        let asked = cores[0].run(|router| router.join_service(session, &peer.client.context));
+        assert_eq!(asked, None);
+    }
+}
+
+#[test]
+fn received_blocks_are_counted_by_kind() {
+    let cores = cores(1, QueuePlacement::Local);
+    let peer = Peer::open(&cores[0], 1);
+    let queue = peer.create(&cores);
+    let own = |command: &Command<'_>| {
+        peer.client
+            .transmission(Some(&queue.key), &queue.recipient, command)
+    };
+    let blocks = [
+        (Command::Sub, 1),
+        (Command::NDel, 2),
+        (Command::NSub, 3),
+        (Command::Del, 4),
+    ];
+    for (command, count) in &blocks {
+        for _ in 0..*count {
+            peer.send_block(&cores[0], &[own(command), own(command)]);
+        }
+    }
+    let counters = cores[0].counters();
+    assert_eq!(counters.sub_all_batches, 1);
+    assert_eq!(counters.ntf_deleted_batches, 2);
+    assert_eq!(counters.ntf_sub_batches, 3);
+    assert_eq!(counters.deleted_all_batches, 4);
+}
+
+#[test]
+fn a_connection_is_idle_since_its_last_block() {
+    let cores = cores(1, QueuePlacement::Local);
+    let Peer { connection, .. } = Peer::open(&cores[0], 1);
+    let opened = connection.last_active.get();
+    // The clock may be coarse.
+    while connection.idle_for() == Duration::ZERO {}
+    connection.note_activity();
+    assert!(connection.last_active.get() > opened);
+    assert!(connection.idle_for() <= opened.elapsed());
 }

@@ -130,6 +130,20 @@ fn neither_lane_starves() {
     assert_eq!(tags, turns);
 }
 
+#[test]
+fn a_block_takes_one_message_whatever_its_size() {
+    let mut peer = Peer::plain();
+    let short = || Response::Msg {
+        msg_id: vec![1; 24].into(),
+        boxed: vec![2; 100].into(),
+    };
+    for n in 0..2 {
+        peer.push(queue(n, 0), short());
+        peer.push(queue(n, 0), Response::Ok);
+    }
+    assert_eq!(blocks(&mut peer), [(2, 1), (0, 1)]);
+}
+
 /// An answer is no message, whatever its correlation id.
 #[test]
 fn answers_that_are_messages_keep_their_place() {

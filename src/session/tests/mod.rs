@@ -4,6 +4,7 @@ mod bounds;
 mod events;
 mod handshakes;
 mod lanes;
+mod model;
 mod ordering;
 mod peer;
 mod refusals;

@@ -70,6 +70,33 @@ fn a_session_whose_service_subscription_ended_joins_again() {
 }
 
 #[test]
+fn a_session_that_has_joined_again_is_not_told_of_an_end() {
+    let ended = || Response::Ends(ServiceQueues::UNKNOWN);
+    let nsubs = Command::NSubs(ServiceQueues::UNKNOWN);
+    // Again through one queue, or through all.
+    for all in [false, true] {
+        let mut peer = Peer::service();
+        subscribe(&mut peer, 1);
+        peer.answer(0, 0, confirmed());
+        peer.session.service_joined();
+        peer.session.push(SERVICE_ID, ended());
+        if all {
+            let block = [peer.transmission(&[1], &SERVICE_ID, &nsubs)];
+            peer.send(&block);
+            peer.answer(1, 0, Response::Soks(ServiceQueues::UNKNOWN));
+        } else {
+            subscribe(&mut peer, 1);
+            peer.answer(1, 0, confirmed());
+            peer.session.service_joined();
+        }
+        assert_eq!(peer.session.flush_events(), 0);
+        peer.session.push(SERVICE_ID, ended());
+        assert_eq!(peer.session.flush_events(), 1);
+        assert_eq!(peer.tags().last().unwrap(), "ENDS");
+    }
+}
+
+#[test]
 fn subscribing_to_all_queues_of_the_service_joins_it() {
     let mut peer = Peer::service();
     let nsubs = [peer.transmission(&[1], &SERVICE_ID, &Command::NSubs(ServiceQueues::UNKNOWN))];

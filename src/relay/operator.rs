@@ -1,0 +1,107 @@
+//! What an operator does to a queue (spec: server §10, operations §3).
+
+use super::effect::Effect;
+use super::shard::Shard;
+use crate::protocol::error::BlockingInfo;
+use crate::protocol::{ErrorType, Response};
+use crate::store::{
+    Id, IdKind, Location, Lsn, QueueChange, QueueSlot, QueueStatus, Store, StoreError,
+};
+
+/// Who waits for the answer to an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OperatorCall {
+    /// Core with the operator's connection.
+    pub core: u16,
+    /// Its number for this order.
+    pub token: u64,
+}
+
+/// The answer to an order about a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OperatorAnswer {
+    /// Carried out, or nothing had to be: what the queue was before says which.
+    Was(QueueStatus),
+    /// The id leads to another shard, which must be asked.
+    Elsewhere(u16),
+    /// There is no such queue.
+    Unknown,
+    /// The change could not be stored.
+    Failed(StoreError),
+}
+
+impl<S: Store> Shard<S> {
+    /// Blocks the queue with a sender id or, when none has it, a link id, whatever its status, and
+    /// tells its subscriber. The answer leaves once the change is durable.
+    pub fn block(
+        &mut self,
+        call: OperatorCall,
+        id: &Id,
+        info: BlockingInfo,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (lsn, answer) = self.with_operators_queue(id, |shard, slot| {
+            let record = shard.store.queue(slot);
+            let status = QueueStatus::Blocked(info.clone());
+            if record.status == status {
+                // It may have been blocked a moment ago.
+                return Ok((shard.store.last(), record.status));
+            }
+            let lsn = shard.store.update(slot, QueueChange::Status(status))?;
+            shard.counters.queues_blocked += u64::from(record.status == QueueStatus::Active);
+            if let Some((session, _)) = shard.subscriptions.subscriber(slot) {
+                effects.push(Effect::Push {
+                    session,
+                    entity: record.recipient_id,
+                    event: Response::Err(ErrorType::Blocked(info)),
+                });
+            }
+            Ok((lsn, record.status))
+        });
+        self.answer_operator(call, lsn, answer, effects);
+    }
+
+    /// Makes a blocked queue active again; another status stays. The answer leaves once the change
+    /// is durable.
+    pub fn unblock(&mut self, call: OperatorCall, id: &Id, effects: &mut Vec<Effect>) {
+        let (lsn, answer) = self.with_operators_queue(id, |shard, slot| {
+            let status = shard.store.queue(slot).status;
+            let lsn = match status {
+                QueueStatus::Blocked(_) => shard
+                    .store
+                    .update(slot, QueueChange::Status(QueueStatus::Active))?,
+                // It may have been unblocked a moment ago.
+                QueueStatus::Active | QueueStatus::Off => shard.store.last(),
+            };
+            Ok((lsn, status))
+        });
+        self.answer_operator(call, lsn, answer, effects);
+    }
+
+    fn with_operators_queue(
+        &mut self,
+        id: &Id,
+        work: impl FnOnce(&mut Self, QueueSlot) -> Result<(Lsn, QueueStatus), StoreError>,
+    ) -> (Option<Lsn>, OperatorAnswer) {
+        let location = self.store.find(IdKind::Sender, id);
+        let slot = match location.or_else(|| self.store.find(IdKind::Link, id)) {
+            None => return (None, OperatorAnswer::Unknown),
+            Some(Location::Shard(shard)) => return (None, OperatorAnswer::Elsewhere(shard)),
+            Some(Location::Queue(slot)) => slot,
+        };
+        match work(self, slot) {
+            Ok((lsn, before)) => (Some(lsn), OperatorAnswer::Was(before)),
+            Err(error) => (None, OperatorAnswer::Failed(error)),
+        }
+    }
+
+    fn answer_operator(
+        &mut self,
+        call: OperatorCall,
+        lsn: Option<Lsn>,
+        answer: OperatorAnswer,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.emit(lsn, Effect::OperatorAnswered { call, answer }, effects);
+    }
+}

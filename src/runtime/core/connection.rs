@@ -1,0 +1,73 @@
+//! A connection as the rest of its executor sees it.
+
+use crate::session::Session;
+use std::cell::{Cell, RefCell};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+/// A connection as the rest of its executor sees it.
+#[derive(Debug)]
+pub struct Connection {
+    /// Its state; borrowed only within a poll.
+    pub session: RefCell<Session>,
+    pub(super) waker: RefCell<Option<Waker>>,
+    pub(super) stalled_at: Cell<Option<Instant>>,
+    pub(super) aborted: Cell<bool>,
+    /// Whether it waits for the mesh to clear.
+    pub(super) awaits_mesh: Cell<bool>,
+    /// When a block was last received or sent.
+    pub(super) last_active: Cell<Instant>,
+}
+
+impl Connection {
+    /// A connection of a session that begins now.
+    pub(super) fn new(session: Session) -> Self {
+        Self {
+            session: RefCell::new(session),
+            waker: RefCell::default(),
+            stalled_at: Cell::new(None),
+            aborted: Cell::new(false),
+            awaits_mesh: Cell::new(false),
+            last_active: Cell::new(Instant::now()),
+        }
+    }
+
+    /// Notes the task to wake when there is something to send.
+    pub fn register(&self, waker: &Waker) {
+        let mut current = self.waker.borrow_mut();
+        if !current.as_ref().is_some_and(|w| w.will_wake(waker)) {
+            *current = Some(waker.clone());
+        }
+    }
+
+    /// Notes whether the peer takes what is sent to it.
+    pub fn set_stalled(&self, stalled: bool) {
+        match (stalled, self.stalled_at.get()) {
+            (true, None) => self.stalled_at.set(Some(Instant::now())),
+            (false, Some(_)) => self.stalled_at.set(None),
+            _ => {}
+        }
+    }
+
+    /// Notes that a block was received or sent.
+    pub fn note_activity(&self) {
+        self.last_active.set(Instant::now());
+    }
+
+    /// How long no block has been received or sent.
+    pub fn idle_for(&self) -> Duration {
+        self.last_active.get().elapsed()
+    }
+
+    /// Whether the connection is to be dropped without further ado.
+    pub fn is_aborted(&self) -> bool {
+        self.aborted.get()
+    }
+
+    /// Lets the connection's task look again.
+    pub(super) fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+}
