@@ -8,6 +8,7 @@ mod any;
 pub mod log;
 mod memory;
 mod record;
+pub mod reference;
 
 pub use any::AnyStore;
 pub use memory::MemoryStore;

@@ -2,7 +2,7 @@
 
 use super::log::{Order, Sent};
 use super::party::{By, NOTIFIERS, Party, RECIPIENTS, Ring, SENDERS};
-use super::reference::{Queue, QueueNo};
+use super::reference::{Queue, QueueNo, Reference};
 use super::world::World;
 use crate::crypto::hash;
 use crate::crypto::keys::PublicAuthKey;
@@ -16,6 +16,7 @@ use crate::store::Id;
 use rand::Rng;
 use rand::seq::{IndexedRandom, IteratorRandom};
 use rand_chacha::ChaCha20Rng;
+use std::collections::HashSet;
 
 /// Queues beyond which few more are created.
 const ENOUGH_QUEUES: usize = 5;
@@ -130,9 +131,12 @@ impl Plan {
             return self.create(rng, party, ring);
         }
         // Now and then an id of what was, or of nothing.
+        let is_live = |number: QueueNo| !world.reference.queues[number].deleted;
         let number = match rng.random_range(0..100) {
-            0..92 => world.reference.live().map(|(number, _)| number).choose(rng),
-            92..97 => (0..world.reference.queues.len()).choose(rng),
+            0..92 => known(&world.reference, &world.known)
+                .filter(|n| is_live(*n))
+                .choose(rng),
+            92..97 => known(&world.reference, &world.known).choose(rng),
             _ => None,
         };
         let acknowledged = delivered(world, party);
@@ -365,19 +369,30 @@ fn credentials(rng: &mut ChaCha20Rng, ring: &Ring) -> NotifierCredentials {
 }
 
 /// The key of a queue's notifier.
-fn notifier_key(
-    reference: &super::reference::Reference,
-    number: Option<QueueNo>,
-    ring: &Ring,
-) -> By {
+fn notifier_key(reference: &Reference, number: Option<QueueNo>, ring: &Ring) -> By {
     let notifier = number.and_then(|number| reference.queues[number].notifier.as_ref());
     let key = notifier.and_then(|notifier| ring.number_of(&notifier.key));
     By::Key(key.unwrap_or(NOTIFIERS.start))
 }
 
+/// Queues whose ids somebody has been told.
+fn known<'a>(
+    reference: &'a Reference,
+    ids: &'a HashSet<Id>,
+) -> impl Iterator<Item = QueueNo> + use<'a> {
+    let queues = reference.queues.iter().enumerate();
+    queues
+        .filter(|(_, queue)| ids.contains(&queue.recipient))
+        .map(|(number, _)| number)
+}
+
 /// A queue of which the connection has something to acknowledge.
 fn delivered(world: &mut World, party: &Party) -> Option<QueueNo> {
-    let has = |queue: &Queue| queue.delivered.contains_key(&party.session);
+    let has = |queue: &Queue| {
+        let message = queue.delivered.get(&party.session);
+        let id = message.and_then(|number| world.reference.messages[*number].id);
+        id.is_some_and(|id| world.known.contains(&id))
+    };
     let queues = world.reference.live().filter(|(_, queue)| has(queue));
     queues.map(|(number, _)| number).choose(&mut world.rng)
 }
@@ -385,7 +400,10 @@ fn delivered(world: &mut World, party: &Party) -> Option<QueueNo> {
 /// A message id: mostly of what was delivered, now and then empty or another.
 fn acknowledged(world: &World, queue: &Queue, party: &Party) -> Vec<u8> {
     let mut rng = world.rng.clone();
-    let id_of = |number: &usize| world.reference.messages[*number].id;
+    let id_of = |number: &usize| {
+        let id = world.reference.messages[*number].id;
+        id.filter(|id| world.known.contains(id))
+    };
     let own = queue.delivered.get(&party.session).and_then(id_of);
     let others = queue.messages.iter().filter_map(id_of).choose(&mut rng);
     match rng.random_range(0..10) {

@@ -6,7 +6,7 @@ use crate::protocol::transmission::Transmission;
 use crate::protocol::{Command, Response, Version};
 use crate::relay::{Answer, Request, SessionContext, Ticket};
 use crate::store::Id;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 /// A command on its way.
@@ -80,7 +80,6 @@ pub struct Log {
     pushes: HashMap<Id, Pushes>,
     /// When subscriptions of entities took effect, by command.
     confirmations: HashMap<Ticket, (Id, u64)>,
-    pub received: usize,
 }
 
 impl Order {
@@ -140,7 +139,6 @@ impl Log {
             due: VecDeque::new(),
             pushes: HashMap::new(),
             confirmations: HashMap::new(),
-            received: 0,
         }
     }
 
@@ -238,16 +236,21 @@ impl Log {
         }
     }
 
-    /// The client has received a transmission.
-    pub fn receive(&mut self, bytes: &[u8]) {
+    /// The client has received a transmission; says what it is. It can use the ids in it.
+    pub fn receive(&mut self, bytes: &[u8], known: &mut HashSet<Id>) -> String {
         let version = self.context.version();
         let t = Transmission::decode(bytes, version).expect("a transmission");
         assert!(t.authorization.is_empty());
-        self.received += 1;
+        match Response::decode(t.command, version).expect("a response") {
+            Response::Msg { msg_id, .. } => known.extend(Id::try_from(&msg_id[..])),
+            Response::Ids(ids) => known.extend(Id::try_from(&ids.recipient_id[..])),
+            _ => {}
+        }
         if t.corr_id.is_empty() {
             let entity = Id::try_from(t.entity_id).expect("an id");
             self.receive_push(entity, t.command);
-            return;
+            let tag = t.command.split(|b| *b == b' ').next().unwrap_or_default();
+            return format!("{} about {:02x}..", String::from_utf8_lossy(tag), entity[0]);
         }
         let ticket = self.next_due();
         let context = Arc::clone(&self.context);
@@ -261,6 +264,7 @@ impl Log {
         if let Some((entity, at)) = self.confirmations.get(&ticket) {
             self.pushes.entry(*entity).or_default().confirmed = Some(*at);
         }
+        format!("the answer to {ticket:?}")
     }
 
     /// Answers come in the order of the blocks, of a block refusals first.
@@ -300,7 +304,13 @@ impl Log {
             return;
         }
         let given = pushes.messages.pop_front().expect("a message nobody gave");
-        assert!(given.bytes == bytes, "another message than the one given");
+        assert!(
+            given.bytes == bytes,
+            "{} about {:02x}.. instead of {}",
+            hex::encode(&bytes[..bytes.len().min(16)]),
+            entity[0],
+            hex::encode(&given.bytes[..given.bytes.len().min(16)]),
+        );
         if let Some(ticket) = given.behind {
             assert!(
                 self.sent(ticket).received,

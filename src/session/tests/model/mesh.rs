@@ -68,6 +68,7 @@ impl Relay {
             joins: Vec::new(),
             service_epochs: HashMap::new(),
             closed: HashSet::new(),
+            clock: 0,
             owed: HashMap::new(),
             tally: Tally::default(),
         };
@@ -102,7 +103,7 @@ impl Relay {
             reservations: HashMap::new(),
             verdicts: HashMap::new(),
             joins: HashSet::new(),
-            clock: 0,
+            known: HashSet::new(),
             rng,
             coverage: BTreeMap::new(),
             traced,
@@ -464,7 +465,10 @@ impl Relay {
             let content = pad::unpad(&block).expect("padded");
             let log = self.world.logs.get_mut(&reference).expect("open");
             for bytes in decode_batch(content).expect("a batch") {
-                log.receive(bytes);
+                let what = log.receive(bytes, &mut self.world.known);
+                if self.world.traced {
+                    eprintln!("{reference:?} receives {what}");
+                }
             }
         }
         assert!(

@@ -332,8 +332,11 @@ impl World {
     fn match_pushes(&mut self) {
         for (session, entity, event) in std::mem::take(&mut self.seen) {
             let owed = self.reference.owed.get_mut(&(session, entity));
-            let owed = owed.and_then(VecDeque::pop_front);
-            self.note(|| format!("  push to {session:?}: {owed:?}"));
+            let (at, owed) = owed.and_then(VecDeque::pop_front).unzip();
+            self.note(|| {
+                let entity = entity[0];
+                format!("  push to {session:?} about {entity:02x}..: {owed:?}")
+            });
             let behind = match (&owed, &event) {
                 (Some(Event::Message(message, behind)), Response::Msg { .. }) => {
                     self.compare_message(*message, &event);
@@ -355,9 +358,8 @@ impl World {
                 }
                 _ => panic!("{event:?} to {session:?} instead of {owed:?}"),
             };
-            let at = self.tick();
             let log = self.logs.get_mut(&session).expect("a session");
-            log.pushed(entity, &event, behind, at);
+            log.pushed(entity, &event, behind, at.unwrap_or_default());
         }
     }
 
@@ -389,6 +391,10 @@ impl World {
         self.see_message_id(message, &id(meta.msg_id));
         self.reference.tally.notifications += 1;
         self.count("notifications");
+        self.note(|| {
+            let entity = entity[0];
+            format!("  notification {message} to {session:?} about {entity:02x}..")
+        });
         let log = self.logs.get_mut(&session).expect("a session");
         log.pushed(*entity, event, behind, 0);
     }
@@ -407,6 +413,7 @@ impl World {
         };
         let msg_id = id(msg_id);
         self.see_message_id(number, &msg_id);
+        self.note(|| format!("  message {number} is {}", hex::encode(&msg_id[..8])));
         let message = &self.reference.messages[number];
         let key = BoxKey::from(&self.reference.queues[message.queue].secret);
         let mut boxed = boxed.to_vec();

@@ -119,8 +119,10 @@ pub struct Reference {
     pub service_epochs: HashMap<Id, u64>,
     /// Homes that know of the end of a session.
     pub closed: HashSet<(SessionRef, u16)>,
-    /// Pushes not seen yet.
-    pub owed: HashMap<(SessionRef, Id), VecDeque<Event>>,
+    /// Counts what happens.
+    pub clock: u64,
+    /// Pushes not seen yet, with the time of their cause.
+    pub owed: HashMap<(SessionRef, Id), VecDeque<(u64, Event)>>,
     pub tally: Tally,
 }
 
@@ -185,7 +187,7 @@ impl Reference {
     pub fn owe(&mut self, to: Option<SessionRef>, by: SessionRef, entity: Id, event: Event) {
         if let Some(session) = to.filter(|to| *to != by) {
             let owed = self.owed.entry((session, entity)).or_default();
-            owed.push_back(event);
+            owed.push_back((self.clock, event));
         }
     }
 

@@ -54,14 +54,15 @@ fn step(relay: &mut Relay) -> bool {
             relay.submit(party);
             return true;
         }
-        30..73 => {
+        30..70 => {
             let pairs = relay.world.mail.keys().copied();
             if let Some((from, to)) = pairs.choose(rng) {
                 relay.deliver(from, to);
             }
         }
-        73..82 => {
-            relay.read(party);
+        70..82 => {
+            let everything = rng.random_bool(0.6);
+            while relay.read(party) && everything {}
         }
         82..89 => {
             let (begins, queues) = (rng.random_bool(0.7), rng.random_range(1..4));

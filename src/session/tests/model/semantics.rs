@@ -237,7 +237,7 @@ impl Reference {
             let entity = queue.recipient;
             self.deliver(number, session);
             let owed = self.owed.entry((session, entity)).or_default();
-            owed.push_back(Event::Message(message, ticket));
+            owed.push_back((self.clock, Event::Message(message, ticket)));
         }
         if let Some(notifier) = self.queues[number].notifier.as_mut().filter(|_| notify) {
             notifier.waiting.push_back(message);

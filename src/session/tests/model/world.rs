@@ -58,7 +58,8 @@ pub struct World {
     pub verdicts: HashMap<(SessionRef, Ticket), bool>,
     /// Joins of services under way or done: the asking shard with its number.
     pub joins: HashSet<(u16, u64)>,
-    pub clock: u64,
+    /// Recipient ids and message ids that a client has received.
+    pub known: HashSet<Id>,
     pub rng: ChaCha20Rng,
     /// How often what was seen.
     pub coverage: BTreeMap<&'static str, u64>,
@@ -78,8 +79,8 @@ impl World {
     }
 
     pub fn tick(&mut self) -> u64 {
-        self.clock += 1;
-        self.clock
+        self.reference.clock += 1;
+        self.reference.clock
     }
 
     pub fn post(&mut self, to: u16, mail: Mail) {
