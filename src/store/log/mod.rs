@@ -4,6 +4,7 @@
 //! longer than the segment they came in. Memory holds where things are; what they are is in the
 //! log. The caller drives everything that takes time: syncing, preparing and removing segments.
 
+mod checks;
 mod codec;
 mod compaction;
 mod control;
@@ -12,12 +13,14 @@ mod disk;
 mod frame;
 mod index;
 mod journal;
+mod operations;
 mod recovery;
 mod rehome;
 mod replay;
 mod segment;
 mod slots;
 mod store;
+mod supply;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -25,11 +28,11 @@ mod walk;
 
 pub use days::SaveDays;
 pub use disk::{Disk, Memory, SegmentFile};
-pub use journal::{PrepareSegment, Prepared, RemoveSegment};
 pub use recovery::{Damage, OpenError, RecoveryReport};
 pub use rehome::{Manifest, RehomeError, RehomeReport, STORE_FOLDER, StoreDirectory};
 pub use segment::{Directory, Mapped, MappedFile};
 pub use store::{Footprint, LogStore};
+pub use supply::{PrepareSegment, Prepared, RemoveSegment};
 pub use sync::{SyncFailed, SyncRequest};
 
 use crate::store::Id;
