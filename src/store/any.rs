@@ -113,6 +113,18 @@ impl Store for AnyStore {
         either!(self, s => s.create_service(service))
     }
 
+    fn remove_service(&mut self, fingerprint: &[u8; 32]) -> Result<Lsn, StoreError> {
+        either!(self, s => s.remove_service(fingerprint))
+    }
+
+    fn service_fingerprints(&self) -> Vec<[u8; 32]> {
+        either!(self, s => s.service_fingerprints())
+    }
+
+    fn service_queues(&self, service_id: &Id) -> u64 {
+        either!(self, s => s.service_queues(service_id))
+    }
+
     fn service_notifiers(&self, service_id: &Id) -> u64 {
         either!(self, s => s.service_notifiers(service_id))
     }

@@ -23,6 +23,8 @@ pub const KIND_GONE: u8 = 18;
 pub const KIND_ALIAS: u8 = 19;
 /// A service.
 pub const KIND_SERVICE: u8 = 20;
+/// A service is no more: its fingerprint.
+pub const KIND_SERVICE_GONE: u8 = 21;
 /// A message.
 pub const KIND_MESSAGE: u8 = 32;
 /// Messages of a queue are no more.

@@ -397,6 +397,38 @@ impl<D: Disk> Store for LogStore<D> {
         Ok(lsn)
     }
 
+    fn remove_service(&mut self, fingerprint: &[u8; 32]) -> Result<Lsn, StoreError> {
+        let Some(service) = self.services.get(fingerprint).copied() else {
+            return Ok(self.last());
+        };
+        let kind = codec::KIND_SERVICE_GONE;
+        let (_, lsn) = self.append(kind, &service.id, Purpose::Frees, |out| {
+            out.extend_from_slice(fingerprint);
+        })?;
+        self.journal.kill(service.place);
+        self.services.remove(fingerprint);
+        self.discount_service(service.role);
+        Ok(lsn)
+    }
+
+    fn service_fingerprints(&self) -> Vec<[u8; 32]> {
+        let day_of = |service: &Service| {
+            let payload = self.journal.payload(service.place)?;
+            Some(codec::read_service(payload)?.created_day)
+        };
+        let mut services: Vec<_> = self
+            .services
+            .iter()
+            .map(|(fingerprint, service)| (day_of(service), *fingerprint))
+            .collect();
+        services.sort_unstable();
+        services.into_iter().map(|(_, f)| f).collect()
+    }
+
+    fn service_queues(&self, service_id: &Id) -> u64 {
+        self.service_queues.get(service_id).copied().unwrap_or(0)
+    }
+
     fn service_notifiers(&self, service_id: &Id) -> u64 {
         self.service_notifiers.get(service_id).copied().unwrap_or(0)
     }

@@ -99,6 +99,10 @@ impl<D: Disk> Replay<D> {
                 let known = Service { id, role, place };
                 self.store.services.insert(service.fingerprint, known);
             }
+            codec::KIND_SERVICE_GONE => {
+                let fingerprint: &[u8; 32] = payload.get(..32)?.try_into().ok()?;
+                self.store.services.remove(fingerprint);
+            }
             codec::KIND_MESSAGE => {
                 let message = codec::read_message(payload)?;
                 let (birth, seq) = (message.birth, message.seq);

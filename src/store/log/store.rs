@@ -42,6 +42,7 @@ pub struct LogStore<D: Disk = super::Directory> {
     pub(super) hasher: IdHasher,
     pub(super) services: HashMap<[u8; 32], Service, Hasher>,
     pub(super) service_notifiers: HashMap<Id, u64, Hasher>,
+    pub(super) service_queues: HashMap<Id, u64, Hasher>,
     pub(super) totals: Totals,
     pub(super) cleaning: Option<Cleaning>,
     pub(super) partitions: Arc<dyn Partitions>,
@@ -75,6 +76,7 @@ impl<D: Disk> LogStore<D> {
             hasher: IdHasher::new(&options.index_key),
             services: HashMap::default(),
             service_notifiers: HashMap::default(),
+            service_queues: HashMap::default(),
             totals: Totals::default(),
             cleaning: None,
             partitions,
@@ -220,7 +222,10 @@ impl<D: Disk> LogStore<D> {
     pub(super) fn count_queue(&mut self, record: &QueueRecord) {
         self.totals.queues += 1;
         self.totals.notifiers += u64::from(record.notifier.is_some());
-        self.totals.messaging_service_queues += u64::from(record.service_id.is_some());
+        if let Some(id) = record.service_id {
+            self.totals.messaging_service_queues += 1;
+            *self.service_queues.entry(id).or_default() += 1;
+        }
         self.count_association(None, notifier_service(record));
     }
 
@@ -229,19 +234,17 @@ impl<D: Disk> LogStore<D> {
         self.totals.queues -= 1;
         self.totals.notifiers -= u64::from(record.notifier.is_some());
         self.totals.messages -= messages as u64;
-        self.totals.messaging_service_queues -= u64::from(record.service_id.is_some());
+        if let Some(id) = record.service_id {
+            self.totals.messaging_service_queues -= 1;
+            discount(&mut self.service_queues, &id);
+        }
         self.count_association(notifier_service(record), None);
     }
 
     pub(super) fn count_association(&mut self, old: Option<Id>, new: Option<Id>) {
         if let Some(id) = old {
             self.totals.notifier_service_queues -= 1;
-            if let Some(count) = self.service_notifiers.get_mut(&id) {
-                *count -= 1;
-                if *count == 0 {
-                    self.service_notifiers.remove(&id);
-                }
-            }
+            discount(&mut self.service_notifiers, &id);
         }
         if let Some(id) = new {
             self.totals.notifier_service_queues += 1;
@@ -250,10 +253,18 @@ impl<D: Disk> LogStore<D> {
     }
 
     pub(super) fn count_service(&mut self, role: ServiceRole) {
+        *self.services_of(role) += 1;
+    }
+
+    pub(super) fn discount_service(&mut self, role: ServiceRole) {
+        *self.services_of(role) -= 1;
+    }
+
+    fn services_of(&mut self, role: ServiceRole) -> &mut u64 {
         match role {
-            ServiceRole::Messaging => self.totals.messaging_services += 1,
-            ServiceRole::Notifier => self.totals.notifier_services += 1,
-            ServiceRole::Proxy => self.totals.proxy_services += 1,
+            ServiceRole::Messaging => &mut self.totals.messaging_services,
+            ServiceRole::Notifier => &mut self.totals.notifier_services,
+            ServiceRole::Proxy => &mut self.totals.proxy_services,
         }
     }
 }
@@ -298,4 +309,14 @@ pub(super) fn queue_ids(record: &QueueRecord) -> impl Iterator<Item = (IdKind, I
     ]
     .into_iter()
     .filter_map(|(kind, id)| Some((kind, id?)))
+}
+
+/// Counts one less; nothing is kept for what there is none of.
+fn discount(counts: &mut HashMap<Id, u64, Hasher>, id: &Id) {
+    if let Some(count) = counts.get_mut(id) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(id);
+        }
+    }
 }

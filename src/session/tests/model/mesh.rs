@@ -376,6 +376,9 @@ impl Relay {
                 assert_eq!(world.verdicts[&(session, ticket)], outcome.is_ok());
             }
             PeerMessage::CheckAlias { .. } => panic!("only a start asks for that"),
+            PeerMessage::Service(ServiceMessage::AskUse { .. } | ServiceMessage::InUse { .. }) => {
+                panic!("there is room for every service")
+            }
             PeerMessage::Service(ServiceMessage::Join {
                 service_id,
                 session,

@@ -75,6 +75,7 @@ pub enum Op {
     Reserve(IdKind, Id, u16),
     Release(IdKind, Id),
     Service(Box<ServiceRecord>),
+    RemoveService([u8; 32]),
 }
 
 pub fn id(kind: u8, number: u8) -> Id {
@@ -188,6 +189,7 @@ fn random_op(rng: &mut ChaCha20Rng) -> Op {
         65..90 => Op::Pop(recipient),
         90..94 => Op::Reserve(kind, other, rng.random_range(1..5)),
         94..98 => Op::Release(kind, other),
+        98 => Op::RemoveService([rng.random_range(0..5); 32]),
         _ => Op::Service(Box::new(ServiceRecord {
             id: id(5, rng.random_range(0..3)),
             role: [
@@ -255,6 +257,9 @@ pub fn apply<S: Store>(store: &mut S, op: &Op) -> Result<bool, StoreError> {
         },
         Op::Reserve(kind, id, shard) => store.reserve_alias(*kind, id, *shard).map(|_| true),
         Op::Release(kind, id) => store.release_alias(*kind, id).map(|_| true),
+        Op::RemoveService(fingerprint) => store
+            .remove_service(fingerprint)
+            .map(|_| store.service(fingerprint).is_none()),
         Op::Service(service) if store.service(&service.fingerprint).is_some() => Ok(false),
         Op::Service(service) => store.create_service((**service).clone()).map(|_| true),
     }
@@ -298,7 +303,11 @@ pub fn dump<S: Store>(store: &S) -> String {
     for n in 0..5 {
         writeln!(out, "{:?}", store.service(&[n; 32])).unwrap();
     }
+    let mut fingerprints = store.service_fingerprints();
+    fingerprints.sort_unstable();
+    writeln!(out, "{fingerprints:?}").unwrap();
     for n in 0..3 {
+        writeln!(out, "{:?}", store.service_queues(&id(5, n))).unwrap();
         writeln!(out, "{:?}", store.service_notifiers(&id(5, n))).unwrap();
     }
     writeln!(out, "{:?}", store.totals()).unwrap();
