@@ -9,7 +9,9 @@ mod compaction;
 mod control;
 mod days;
 mod disk;
+mod export;
 mod frame;
+mod import;
 mod index;
 mod journal;
 mod recovery;
@@ -19,12 +21,15 @@ mod segment;
 mod slots;
 mod store;
 mod sync;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod walk;
 
 pub use days::SaveDays;
 pub use disk::{Disk, Memory, SegmentFile};
+pub use export::ExportedStore;
+pub use import::ImportedStore;
 pub use journal::{PrepareSegment, Prepared, RemoveSegment};
 pub use recovery::{Damage, OpenError, RecoveryReport};
 pub use rehome::{Manifest, RehomeError, RehomeReport, STORE_FOLDER, StoreDirectory};
