@@ -54,22 +54,24 @@ impl Bodies {
         b
     }
 
-    /// The stamp of a body of this run; `None` for any other bytes.
+    /// The stamp of a body of this run and length; `None` for any other bytes.
     pub fn read(&self, body: &[u8]) -> Option<Stamp> {
-        if body.len() != self.buffer.len() {
-            return None;
-        }
-        let (content, sum) = body.split_last_chunk()?;
-        let (run, rest) = content.split_first_chunk()?;
-        let (queue, rest) = rest.split_first_chunk()?;
-        let (sequence, rest) = rest.split_first_chunk()?;
-        let (time, _) = rest.split_first_chunk()?;
-        (*sum == checksum(content) && u64::from_be_bytes(*run) == self.run).then_some(Stamp {
-            queue: u32::from_be_bytes(*queue),
-            sequence: u64::from_be_bytes(*sequence),
-            time: u64::from_be_bytes(*time),
-        })
+        read(self.run, body).filter(|_| body.len() == self.buffer.len())
     }
+}
+
+/// The stamp of a body of a run; `None` for any other bytes.
+pub fn read(run_id: u64, body: &[u8]) -> Option<Stamp> {
+    let (content, sum) = body.split_last_chunk()?;
+    let (run, rest) = content.split_first_chunk()?;
+    let (queue, rest) = rest.split_first_chunk()?;
+    let (sequence, rest) = rest.split_first_chunk()?;
+    let (time, _) = rest.split_first_chunk()?;
+    (*sum == checksum(content) && u64::from_be_bytes(*run) == run_id).then_some(Stamp {
+        queue: u32::from_be_bytes(*queue),
+        sequence: u64::from_be_bytes(*sequence),
+        time: u64::from_be_bytes(*time),
+    })
 }
 
 /// Not cryptographic: it finds accidents. Both ends are in this process.

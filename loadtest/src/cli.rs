@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -9,7 +9,7 @@ use smp_server::protocol::Version;
 
 use crate::client::Options;
 use crate::report::Report;
-use crate::scenario::{handshakes, idle, messages, queues, resubscribe, smoke};
+use crate::scenario::{crash, handshakes, idle, messages, persist, queues, resubscribe, smoke};
 use crate::server_process::BothProbes;
 use crate::target::{Target, TlsOptions, TlsVersion};
 
@@ -41,6 +41,11 @@ pub enum Scenario {
     Queues(queues::Args),
     /// Reconnect all clients at once and subscribe to all their queues
     Resubscribe(resubscribe::Args),
+    /// Write operations, and after a restart of the server prove that it kept what it confirmed
+    Persist(persist::Args),
+    /// Start a server of its own, kill it again and again under load and prove each time that it
+    /// kept what it confirmed; needs no --address
+    Crash(crash::Args),
 }
 
 /// TLS version on the command line.
@@ -111,12 +116,9 @@ pub struct Setup {
 }
 
 impl Common {
-    /// Checks the options, resolves the address and says what will be loaded.
-    pub fn prepare(self) -> Result<Setup> {
-        let Some(address) = &self.address else {
-            bail!("no server: give --address smp://FINGERPRINT[:PASSWORD]@HOST[:PORT]");
-        };
-        let tls = TlsOptions {
+    /// How to speak TLS.
+    pub fn tls(&self) -> TlsOptions {
+        TlsOptions {
             version: match self.tls {
                 None => TlsVersion::Any,
                 Some(TlsChoice::V12) => TlsVersion::V12,
@@ -124,10 +126,30 @@ impl Common {
             },
             x448: self.x448_first,
             alpn: true,
+        }
+    }
+
+    /// How clients behave.
+    pub fn options(&self) -> Options {
+        Options {
+            version: Version(self.smp_version),
+            block_encryption: !self.no_block_encryption,
+            timeout: Duration::from_secs(self.timeout),
+        }
+    }
+
+    /// Prints the report and appends it to the CSV file.
+    pub fn publish(&self, report: &Report) -> Result<()> {
+        publish(report, self.csv.as_deref())
+    }
+
+    /// Checks the options, resolves the address and says what will be loaded.
+    pub fn prepare(&self) -> Result<Setup> {
+        let Some(address) = &self.address else {
+            bail!("no server: give --address smp://FINGERPRINT[:PASSWORD]@HOST[:PORT]");
         };
-        let timeout = Duration::from_secs(self.timeout);
-        let mut target = Target::parse(address, tls)?;
-        target.connect_timeout = timeout;
+        let mut target = Target::parse(address, self.tls())?;
+        target.connect_timeout = Duration::from_secs(self.timeout);
         eprintln!("target: {}", target.socket);
         if !target.is_loopback() && !self.yes_remote {
             bail!(
@@ -137,14 +159,10 @@ impl Common {
         }
         Ok(Setup {
             target,
-            options: Options {
-                version: Version(self.smp_version),
-                block_encryption: !self.no_block_encryption,
-                timeout,
-            },
+            options: self.options(),
             executors: self.executors.map_or_else(cores, usize::from),
             server_pid: self.server_pid,
-            csv: self.csv,
+            csv: self.csv.clone(),
         })
     }
 }
@@ -166,11 +184,15 @@ impl Setup {
 
     /// Prints the report and appends it to the CSV file.
     pub fn publish(&self, report: &Report) -> Result<()> {
-        print!("{}", report.table());
-        match &self.csv {
-            Some(path) => report.append_csv(path, &command_line()),
-            None => Ok(()),
-        }
+        publish(report, self.csv.as_deref())
+    }
+}
+
+fn publish(report: &Report, csv: Option<&Path>) -> Result<()> {
+    print!("{}", report.table());
+    match csv {
+        Some(path) => report.append_csv(path, &command_line()),
+        None => Ok(()),
     }
 }
 

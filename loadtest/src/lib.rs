@@ -13,6 +13,7 @@
 //! | [`body`] | message bodies that identify themselves |
 //! | [`ledger`] | the verdict on loss, duplication and order |
 //! | [`executors`] | several executors that work in step |
+//! | [`persist`] | proof that promises survive the death of the server |
 //! | [`report`] | latencies, the table, the CSV row |
 //! | [`server_process`] | CPU time and memory of the server |
 //! | [`progress`] | the progress bar |
@@ -28,6 +29,7 @@ mod handshake;
 pub mod ledger;
 pub mod outbox;
 mod owned;
+pub mod persist;
 mod pinned;
 pub mod progress;
 pub mod queue;

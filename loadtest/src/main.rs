@@ -2,25 +2,30 @@
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::Parser as _;
 use loadtest::cli::{Cli, Scenario};
-use loadtest::scenario::{handshakes, idle, messages, queues, resubscribe, smoke};
+use loadtest::scenario::{crash, handshakes, idle, messages, persist, queues, resubscribe, smoke};
 
 fn main() -> ExitCode {
-    let Cli { common, scenario } = Cli::parse();
-    let result = common.prepare().and_then(|setup| match scenario {
-        Scenario::Smoke(args) => smoke::run(&setup, &args),
-        Scenario::Messages(args) => messages::run(&setup, &args),
-        Scenario::Idle(args) => idle::run(&setup, &args),
-        Scenario::Handshakes(args) => handshakes::run(&setup, &args),
-        Scenario::Queues(args) => queues::run(&setup, &args),
-        Scenario::Resubscribe(args) => resubscribe::run(&setup, &args),
-    });
-    match result {
+    match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("loadtest: {e:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn run(Cli { common, scenario }: Cli) -> Result<()> {
+    match &scenario {
+        Scenario::Smoke(args) => smoke::run(&common.prepare()?, args),
+        Scenario::Messages(args) => messages::run(&common.prepare()?, args),
+        Scenario::Idle(args) => idle::run(&common.prepare()?, args),
+        Scenario::Handshakes(args) => handshakes::run(&common.prepare()?, args),
+        Scenario::Queues(args) => queues::run(&common.prepare()?, args),
+        Scenario::Resubscribe(args) => resubscribe::run(&common.prepare()?, args),
+        Scenario::Persist(args) => persist::run(&common.prepare()?, args),
+        Scenario::Crash(args) => crash::run(&common, args),
     }
 }

@@ -19,6 +19,7 @@ mod reference_statistics;
 mod release;
 mod request;
 mod service;
+mod session_queues;
 mod session_ref;
 mod shard;
 mod subscription;

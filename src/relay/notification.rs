@@ -4,21 +4,24 @@
 //! no more than it has said it can take.
 
 mod delivery;
+mod scan;
 
+use super::session_queues::SessionQueues;
 use super::session_ref::SessionRef;
+use super::subscription::MAX_PER_SESSION;
 use crate::store::{Id, QueueSlot};
+use scan::Scans;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
 
 type Hasher = foldhash::fast::RandomState;
 
-/// Notifications kept for one queue; one more displaces the oldest. As many as messages wait at
-/// most, so a recipient that acknowledges nothing never loses any.
-pub const MAX_PER_QUEUE: usize = 128;
-
-/// Notifications a session may have been given by one shard without having taken them.
+/// Notifications a session may have been given by all shards without having taken them.
 pub const WINDOW: usize = 512;
+
+/// Notifications kept for one queue at least; with a greater quota of messages, as many as these.
+pub const MIN_PER_QUEUE: usize = 128;
 
 /// A message somebody is to be told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,9 +35,10 @@ struct Notification {
 enum Progress {
     /// Nobody to deliver to.
     Idle,
-    /// In the list of what the next tick delivers.
-    Due,
+    /// At this place in the list of what ticks deliver.
+    Due(u64),
     /// A subscriber has to take something first; the number is the queue's place in its window.
+    /// The same as idle once that window is closed.
     Blocked(SessionRef, u64),
 }
 
@@ -44,31 +48,66 @@ struct Waiting {
     progress: Progress,
 }
 
+/// Queues in the order in which they came; every place is used once.
+type Line = BTreeMap<u64, QueueSlot>;
+
 /// What a session was given and has not taken, and the queues that wait for it to do so.
 #[derive(Debug, Default)]
 struct Window {
     given: usize,
-    blocked: BTreeMap<u64, QueueSlot>,
-    next_place: u64,
+    blocked: Line,
+}
+
+/// Limits of what waits.
+#[derive(Debug, Clone, Copy)]
+pub struct NotificationLimits {
+    /// Notifications kept for one queue; one more displaces the oldest.
+    pub per_queue: usize,
+    /// Notifications given to a session that it has not taken.
+    pub window: usize,
 }
 
 /// Notifications of one shard's queues.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Notifications {
+    limits: NotificationLimits,
     queues: BTreeMap<QueueSlot, Waiting>,
-    due: VecDeque<QueueSlot>,
-    /// Of the due queues, how many the running tick still has to look at.
-    in_tick: usize,
+    due: Line,
+    next_place: u64,
+    /// The running tick delivers what is due before this place.
+    tick_end: u64,
+    /// Notifications given to sessions since the last tick began.
+    tick_given: HashMap<SessionRef, u64, Hasher>,
     count: u64,
-    /// Individual subscribers; those of services are known by service.
+    /// Individual subscribers; those of services are known by service. Closed sessions are none,
+    /// until they are removed.
     subscribers: HashMap<QueueSlot, SessionRef, Hasher>,
-    sessions: HashMap<SessionRef, HashSet<QueueSlot, Hasher>, Hasher>,
+    sessions: SessionQueues,
     windows: HashMap<SessionRef, Window, Hasher>,
-    /// Services that got a subscriber, and how far their queues have been looked through.
-    scans: VecDeque<(Id, Option<QueueSlot>)>,
+    /// What is left of closed windows.
+    closed_lines: Vec<Line>,
+    scans: Scans,
 }
 
 impl Notifications {
+    /// Nothing waits.
+    pub fn new(limits: NotificationLimits) -> Self {
+        Self {
+            limits,
+            queues: BTreeMap::new(),
+            due: Line::new(),
+            next_place: 0,
+            tick_end: 0,
+            tick_given: HashMap::default(),
+            count: 0,
+            subscribers: HashMap::default(),
+            sessions: SessionQueues::default(),
+            windows: HashMap::default(),
+            closed_lines: Vec::new(),
+            scans: Scans::default(),
+        }
+    }
+
     /// Notifications waiting.
     pub fn count(&self) -> u64 {
         self.count
@@ -82,8 +121,11 @@ impl Notifications {
             ("notified queues", self.queues.len()),
             ("due queues", self.due.len()),
             ("notification subscribers", self.subscribers.len()),
-            ("notified sessions", self.sessions.len()),
-            ("notification windows", self.windows.len()),
+            ("notified sessions", self.sessions.sessions()),
+            (
+                "notification windows",
+                self.windows.len() + self.closed_lines.len(),
+            ),
             ("notification scans", self.scans.len()),
         ]
     }
@@ -94,7 +136,7 @@ impl Notifications {
             notifications: VecDeque::with_capacity(1),
             progress: Progress::Idle,
         });
-        let full = waiting.notifications.len() >= MAX_PER_QUEUE;
+        let full = waiting.notifications.len() >= self.limits.per_queue;
         if full {
             waiting.notifications.pop_front();
         } else {
@@ -103,82 +145,111 @@ impl Notifications {
         waiting
             .notifications
             .push_back(Notification { message_id, at });
-        if waiting.progress == Progress::Idle {
-            waiting.progress = Progress::Due;
-            self.due.push_back(slot);
+        let is_idle = match waiting.progress {
+            Progress::Idle => true,
+            Progress::Due(_) => false,
+            Progress::Blocked(session, place) => !self.is_blocked(session, place),
+        };
+        if is_idle {
+            self.make_due(slot);
         }
         full
     }
 
+    /// Who is subscribed to a queue's notifier individually.
+    fn subscriber(&self, slot: QueueSlot) -> Option<SessionRef> {
+        let session = self.subscribers.get(&slot).copied();
+        session.filter(|session| self.sessions.contains(*session))
+    }
+
+    /// Whether a session may subscribe to no more notifiers.
+    pub fn is_full(&self, session: SessionRef) -> bool {
+        self.sessions.count(session) >= MAX_PER_SESSION
+    }
+
+    /// Whether a session is subscribed to a queue's notifier individually.
+    pub fn is_subscriber(&self, slot: QueueSlot, session: SessionRef) -> bool {
+        self.subscriber(slot) == Some(session)
+    }
+
     /// Makes a session the subscriber of a queue's notifier; returns the one before.
     pub fn subscribe(&mut self, slot: QueueSlot, session: SessionRef) -> Option<SessionRef> {
-        let previous = self.subscribers.insert(slot, session);
-        if let Some(previous) = previous.filter(|p| *p != session) {
-            self.forget(previous, slot);
-        }
-        self.sessions.entry(session).or_default().insert(slot);
+        let previous = self.unsubscribe(slot);
+        self.subscribers.insert(slot, session);
+        self.sessions.insert(session, slot);
         self.wake(slot);
         previous
     }
 
     /// Ends an individual subscription and returns whose it was.
     pub fn unsubscribe(&mut self, slot: QueueSlot) -> Option<SessionRef> {
-        let session = self.subscribers.remove(&slot)?;
-        self.forget(session, slot);
-        Some(session)
+        let session = self.subscriber(slot);
+        self.subscribers.remove(&slot);
+        if let Some(session) = session {
+            self.sessions.remove(session, slot);
+        }
+        session
     }
 
     /// Forgets a queue or its notifier with what waits; returns the individual subscriber.
     pub fn remove_queue(&mut self, slot: QueueSlot) -> Option<SessionRef> {
-        self.unblock(slot);
+        self.leave_line(slot);
         if let Some(waiting) = self.queues.remove(&slot) {
             self.count -= waiting.notifications.len() as u64;
         }
         self.unsubscribe(slot)
     }
 
-    /// Forgets a closed session.
-    pub fn remove_session(&mut self, session: SessionRef) {
-        for slot in self.sessions.remove(&session).unwrap_or_default() {
-            self.subscribers.remove(&slot);
-        }
+    /// Closes a session: from now on it is subscribed to nothing.
+    /// [`forget_closed`](Self::forget_closed) frees what it leaves.
+    pub fn close_session(&mut self, session: SessionRef) {
+        self.sessions.close(session);
         self.close_window(session);
     }
 
     /// Gives up on a session: what it was not given waits for the next subscriber.
     pub fn close_window(&mut self, session: SessionRef) {
-        let blocked = self.windows.remove(&session).map(|window| window.blocked);
-        for slot in blocked.unwrap_or_default().into_values() {
-            // Whoever subscribes next looks again.
-            self.set_progress(slot, Progress::Idle);
+        if let Some(window) = self.windows.remove(&session)
+            && !window.blocked.is_empty()
+        {
+            self.closed_lines.push(window.blocked);
         }
+    }
+
+    /// Forgets at most `queues` queues of closed sessions and windows; says whether there are more.
+    pub fn forget_closed(&mut self, queues: usize) -> bool {
+        for _ in 0..queues {
+            if let Some((session, slot)) = self.sessions.next_closed() {
+                if let Entry::Occupied(entry) = self.subscribers.entry(slot)
+                    && *entry.get() == session
+                {
+                    entry.remove();
+                }
+            } else if let Some(line) = self.closed_lines.last_mut() {
+                line.pop_first();
+                if line.is_empty() {
+                    self.closed_lines.pop();
+                }
+            } else {
+                return false;
+            }
+        }
+        self.sessions.has_closed() || !self.closed_lines.is_empty()
     }
 
     /// Whether a session is subscribed to any notifier by itself.
     pub fn has_subscriptions(&self, session: SessionRef) -> bool {
-        self.sessions.contains_key(&session)
+        self.sessions.contains(session)
     }
 
     /// Delivers what waits for a queue at the next tick.
     pub fn wake(&mut self, slot: QueueSlot) {
-        self.unblock(slot);
-        if let Some(waiting) = self.queues.get_mut(&slot)
-            && waiting.progress != Progress::Due
+        if let Some(progress) = self.progress(slot)
+            && !matches!(progress, Progress::Due(_))
         {
-            waiting.progress = Progress::Due;
-            self.due.push_back(slot);
+            self.leave_line(slot);
+            self.make_due(slot);
         }
-    }
-
-    /// Looks through the queues of a service at the next ticks: it has a subscriber.
-    pub fn wake_service(&mut self, service_id: Id) {
-        self.scans.retain(|(id, _)| *id != service_id);
-        self.scans.push_back((service_id, None));
-    }
-
-    /// Begins a tick: what is due now is delivered by [`Shard::deliver_notifications`](super::Shard::deliver_notifications).
-    pub fn begin_tick(&mut self) {
-        self.in_tick = self.due.len();
     }
 
     fn progress(&self, slot: QueueSlot) -> Option<Progress> {
@@ -191,20 +262,54 @@ impl Notifications {
         }
     }
 
-    /// Takes a queue out of the window it waits for, if it does.
-    fn unblock(&mut self, slot: QueueSlot) {
-        if let Some(Progress::Blocked(session, place)) = self.progress(slot) {
-            if let Some(window) = self.windows.get_mut(&session) {
-                window.blocked.remove(&place);
+    fn make_due(&mut self, slot: QueueSlot) {
+        self.set_progress(slot, Progress::Due(self.next_place));
+        self.due.insert(self.next_place, slot);
+        self.next_place += 1;
+    }
+
+    /// Takes a queue out of the line it stands in, if it does.
+    fn leave_line(&mut self, slot: QueueSlot) {
+        match self.progress(slot) {
+            None | Some(Progress::Idle) => return,
+            Some(Progress::Due(place)) => drop(self.due.remove(&place)),
+            Some(Progress::Blocked(session, place)) => {
+                if let Some(window) = self.windows.get_mut(&session) {
+                    window.blocked.remove(&place);
+                }
             }
-            self.set_progress(slot, Progress::Idle);
         }
+        self.set_progress(slot, Progress::Idle);
+    }
+
+    fn is_blocked(&self, session: SessionRef, place: u64) -> bool {
+        let window = self.windows.get(&session);
+        window.is_some_and(|window| window.blocked.contains_key(&place))
+    }
+
+    /// Whether a queue waits for this session to take something.
+    fn waits_for(&self, slot: QueueSlot, session: SessionRef) -> bool {
+        match self.progress(slot) {
+            Some(Progress::Blocked(of, place)) => of == session && self.is_blocked(of, place),
+            _ => false,
+        }
+    }
+
+    /// The next queue that the running tick delivers.
+    fn next_due(&mut self) -> Option<QueueSlot> {
+        let entry = self.due.first_entry()?;
+        if *entry.key() >= self.tick_end {
+            return None;
+        }
+        let slot = entry.remove();
+        self.set_progress(slot, Progress::Idle);
+        Some(slot)
     }
 
     /// The queue that has waited longest for a session, which must have room.
     fn next_blocked(&mut self, session: SessionRef) -> Option<QueueSlot> {
         let window = self.windows.get_mut(&session)?;
-        if window.given >= WINDOW {
+        if window.given >= self.limits.window {
             return None;
         }
         let (_, slot) = window.blocked.pop_first()?;
@@ -234,22 +339,13 @@ impl Notifications {
         }
     }
 
-    fn forget(&mut self, session: SessionRef, slot: QueueSlot) {
-        if let Entry::Occupied(mut entry) = self.sessions.entry(session) {
-            entry.get_mut().remove(&slot);
-            if entry.get().is_empty() {
-                entry.remove();
-            }
-        }
-    }
-
-    /// Takes what a session has room for from a queue that is due.
+    /// Takes what a session has room for from a queue that rests.
     fn take(&mut self, slot: QueueSlot, session: SessionRef) -> Vec<Notification> {
         let Some(waiting) = self.queues.get_mut(&slot) else {
             return Vec::new();
         };
         let window = self.windows.entry(session).or_default();
-        let room = WINDOW.saturating_sub(window.given);
+        let room = self.limits.window.saturating_sub(window.given);
         let taken: Vec<_> = waiting
             .notifications
             .drain(..room.min(waiting.notifications.len()))
@@ -259,9 +355,9 @@ impl Notifications {
         if waiting.notifications.is_empty() {
             self.queues.remove(&slot);
         } else {
-            waiting.progress = Progress::Blocked(session, window.next_place);
-            window.blocked.insert(window.next_place, slot);
-            window.next_place += 1;
+            waiting.progress = Progress::Blocked(session, self.next_place);
+            window.blocked.insert(self.next_place, slot);
+            self.next_place += 1;
         }
         taken
     }
@@ -292,7 +388,7 @@ impl Notifications {
             last = Some(*slot);
         }
         for slot in emptied {
-            self.unblock(slot);
+            self.leave_line(slot);
             self.queues.remove(&slot);
         }
         self.count -= dropped;

@@ -38,16 +38,6 @@ impl fmt::Debug for Partitioner {
     }
 }
 
-impl Partitions for Partitioner {
-    fn partition(&self, id: &Id) -> u16 {
-        Self::partition(self, id).0
-    }
-
-    fn shard(&self, partition: u16) -> u16 {
-        Self::shard(self, Partition(partition % PARTITIONS))
-    }
-}
-
 impl Partitioner {
     /// `shards` is clamped to 1..=[`PARTITIONS`].
     pub fn new(key: &[u8; 16], shards: u16) -> Self {
@@ -103,6 +93,16 @@ impl Partitioner {
         self.cipher.decrypt_block((&mut block).into());
         id[..KEYED_LEN].copy_from_slice(&block);
         id
+    }
+}
+
+impl Partitions for Partitioner {
+    fn partition(&self, id: &Id) -> u16 {
+        self.partition(id).0
+    }
+
+    fn shard(&self, partition: u16) -> u16 {
+        self.shard(Partition(partition))
     }
 }
 

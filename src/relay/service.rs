@@ -245,13 +245,14 @@ impl<S: Store> Shard<S> {
         session: SessionRef,
     ) -> (u64, Option<SessionRef>) {
         let previous = self.services.subscribe(service_id, session);
-        if previous != Some(session) {
-            if let Some(previous) = previous {
-                self.notifications.close_window(previous);
-            }
+        let notifiers = self.store.service_notifiers(&service_id);
+        if let Some(previous) = previous.filter(|p| *p != session) {
+            self.notifications.close_window(previous);
+        }
+        if previous != Some(session) && notifiers > 0 {
             self.notifications.wake_service(service_id);
         }
-        (self.store.service_notifiers(&service_id), previous)
+        (notifiers, previous)
     }
 
     fn finish_join(&mut self, join: Join, effects: &mut Vec<Effect>) {

@@ -6,7 +6,7 @@ use super::agreement::AgreementCache;
 use super::command;
 use super::counters::{AckTimes, Counters};
 use super::effect::{Answer, Effect, PeerMessage};
-use super::notification::Notifications;
+use super::notification::{MIN_PER_QUEUE, NotificationLimits, Notifications, WINDOW};
 use super::partition::Partitioner;
 use super::pending::{PendingChange, PendingChanges, Undurable};
 use super::request::Request;
@@ -23,6 +23,9 @@ use crate::store::{
 };
 use rand_chacha::ChaCha20Rng;
 use std::sync::Once;
+
+/// Queues of a session that are forgotten as soon as it closes: more than most have.
+const FORGOTTEN_AT_ONCE: usize = 64;
 
 /// What a shard is told at start.
 #[derive(Debug, Clone)]
@@ -129,13 +132,18 @@ impl From<StoreError> for ErrorType {
 impl<S: Store> Shard<S> {
     /// A shard over its store. `rng` makes ids and keys: seed it from the system.
     pub fn new(config: ShardConfig, store: S, mut rng: ChaCha20Rng) -> Self {
+        let limits = NotificationLimits {
+            // A recipient that acknowledges nothing loses none.
+            per_queue: config.queue_quota.max(MIN_PER_QUEUE),
+            window: WINDOW.div_ceil(usize::from(config.partitioner.shards())),
+        };
         Self {
             nobodys_key: nobodys_key(&mut rng),
             activity: Activity::new(config.day_starts_at),
             config,
             store,
             subscriptions: Subscriptions::default(),
-            notifications: Notifications::default(),
+            notifications: Notifications::new(limits),
             services: Services::default(),
             pending: PendingChanges::default(),
             counters: Counters::default(),
@@ -307,15 +315,23 @@ impl<S: Store> Shard<S> {
         }
     }
 
-    /// Forgets a closed session.
+    /// Closes a session: nothing is pushed to it any more. What it leaves is forgotten at once when
+    /// it is little, else by [`forget_closed`](Self::forget_closed).
     ///
     /// Commands of a session and its end take the same way in order, so nothing of it can arrive
     /// later.
     pub fn session_closed(&mut self, session: SessionRef) {
-        self.subscriptions.remove_session(session);
-        self.notifications.remove_session(session);
+        self.subscriptions.close_session(session);
+        self.notifications.close_session(session);
         self.pending.session_closed(session);
         self.agreements.forget(session);
+        self.forget_closed(FORGOTTEN_AT_ONCE);
+    }
+
+    /// Forgets what closed sessions have left, about `queues` queues; says whether there is more.
+    pub fn forget_closed(&mut self, queues: usize) -> bool {
+        let subscriptions = self.subscriptions.forget_closed(queues);
+        self.notifications.forget_closed(queues) || subscriptions
     }
 
     /// Pushes again the message that a session dropped for want of room. If that one is gone

@@ -3,15 +3,17 @@
 //! A queue has at most one subscriber. A connection that used `GET` has an entry of its own, which
 //! is not a subscription. Only queues somebody listens to appear here.
 
+use super::session_queues::SessionQueues;
 use super::session_ref::SessionRef;
 use crate::store::{Id, QueueSlot};
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
 
 type Hasher = foldhash::fast::RandomState;
 
-/// Queues of one shard that a connection may listen to. Real clients stay far below.
-pub const MAX_PER_SESSION: usize = 1 << 20;
+/// Queues of one shard that a connection may listen to, and notifiers it may subscribe to. Real
+/// clients stay far below. Tests must be able to get there.
+pub const MAX_PER_SESSION: usize = if cfg!(test) { 1 << 12 } else { 1 << 20 };
 
 /// The message a connection has been given and not acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +36,10 @@ pub enum Mode {
 /// Subscriptions of one shard's queues.
 #[derive(Debug, Default)]
 pub struct Subscriptions {
+    /// Listeners that are closed sessions are none, until they are removed.
     queues: HashMap<QueueSlot, Listeners, Hasher>,
-    sessions: HashMap<SessionRef, HashSet<QueueSlot, Hasher>, Hasher>,
+    subscribed: SessionQueues,
+    getting: SessionQueues,
 }
 
 #[derive(Debug, Default)]
@@ -51,17 +55,14 @@ struct Listener {
 }
 
 impl Listeners {
-    fn listener(&mut self, session: SessionRef) -> Option<(Mode, &mut Listener)> {
-        match &mut self.subscriber {
-            Some(subscriber) if subscriber.session == session => {
-                Some((Mode::Subscribed, subscriber))
-            }
-            _ => self
-                .getters
-                .iter_mut()
-                .find(|g| g.session == session)
-                .map(|g| (Mode::Getting, g)),
-        }
+    fn listener(&mut self, session: SessionRef) -> Option<&mut Listener> {
+        let mut all = self.subscriber.iter_mut().chain(&mut self.getters);
+        all.find(|listener| listener.session == session)
+    }
+
+    fn remove(&mut self, session: SessionRef) {
+        self.subscriber.take_if(|s| s.session == session);
+        self.getters.retain(|g| g.session != session);
     }
 
     fn is_empty(&self) -> bool {
@@ -70,7 +71,7 @@ impl Listeners {
 }
 
 impl Subscriptions {
-    /// How a session receives from a queue and what it was given; `None` when it does not.
+    /// How an open session receives from a queue and what it was given; `None` when it does not.
     pub fn of(&self, slot: QueueSlot, session: SessionRef) -> Option<(Mode, Option<Delivered>)> {
         let listeners = self.queues.get(&slot)?;
         match &listeners.subscriber {
@@ -85,34 +86,32 @@ impl Subscriptions {
     /// The subscriber of a queue and what it was given.
     pub fn subscriber(&self, slot: QueueSlot) -> Option<(SessionRef, Option<Delivered>)> {
         let subscriber = self.queues.get(&slot)?.subscriber.as_ref()?;
-        Some((subscriber.session, subscriber.delivered))
+        self.subscribed
+            .contains(subscriber.session)
+            .then_some((subscriber.session, subscriber.delivered))
     }
 
     /// Whether a session listens to as many queues as it may.
     pub fn is_full(&self, session: SessionRef) -> bool {
-        self.sessions
-            .get(&session)
-            .is_some_and(|queues| queues.len() >= MAX_PER_SESSION)
+        self.subscribed.count(session) + self.getting.count(session) >= MAX_PER_SESSION
     }
 
     /// Whether a session is the subscriber of any queue.
     pub fn is_subscriber(&self, session: SessionRef) -> bool {
-        self.sessions.get(&session).is_some_and(|queues| {
-            let mut subscribers = queues.iter().filter_map(|slot| self.subscriber(*slot));
-            subscribers.any(|(subscriber, _)| subscriber == session)
-        })
+        self.subscribed.contains(session)
     }
 
-    /// Makes a session the subscriber and returns another one that it replaced.
+    /// Makes a session, which must not fetch from the queue, the subscriber and returns another one
+    /// that it replaced.
     pub fn subscribe(&mut self, slot: QueueSlot, session: SessionRef) -> Option<SessionRef> {
-        let listeners = self.queues.entry(slot).or_default();
-        let previous = listeners.subscriber.replace(Listener {
+        let previous = self.subscriber(slot).map(|(previous, _)| previous);
+        self.queues.entry(slot).or_default().subscriber = Some(Listener {
             session,
             delivered: None,
         });
-        self.sessions.entry(session).or_default().insert(slot);
-        let replaced = previous.map(|p| p.session).filter(|p| *p != session)?;
-        self.forget(replaced, slot);
+        self.subscribed.insert(session, slot);
+        let replaced = previous.filter(|p| *p != session)?;
+        self.subscribed.remove(replaced, slot);
         Some(replaced)
     }
 
@@ -124,7 +123,7 @@ impl Subscriptions {
                 session,
                 delivered: None,
             });
-            self.sessions.entry(session).or_default().insert(slot);
+            self.getting.insert(session, slot);
         }
     }
 
@@ -135,7 +134,7 @@ impl Subscriptions {
         session: SessionRef,
         delivered: Option<Delivered>,
     ) {
-        if let Some((_, listener)) = self
+        if let Some(listener) = self
             .queues
             .get_mut(&slot)
             .and_then(|listeners| listeners.listener(session))
@@ -146,51 +145,45 @@ impl Subscriptions {
 
     /// Forgets a deleted queue and returns its subscriber.
     pub fn remove_queue(&mut self, slot: QueueSlot) -> Option<SessionRef> {
-        let listeners = self.queues.remove(&slot)?;
-        let subscriber = listeners.subscriber.map(|s| s.session);
-        for session in listeners
-            .getters
-            .iter()
-            .map(|g| g.session)
-            .chain(subscriber)
-        {
-            self.forget(session, slot);
+        let subscriber = self.subscriber(slot).map(|(session, _)| session);
+        for getter in self.queues.remove(&slot)?.getters {
+            self.getting.remove(getter.session, slot);
+        }
+        if let Some(session) = subscriber {
+            self.subscribed.remove(session, slot);
         }
         subscriber
     }
 
-    /// Forgets a closed session with all its subscriptions.
-    pub fn remove_session(&mut self, session: SessionRef) {
-        for slot in self.sessions.remove(&session).unwrap_or_default() {
+    /// Closes a session: from now on it listens to nothing. [`forget_closed`](Self::forget_closed)
+    /// frees what it leaves.
+    pub fn close_session(&mut self, session: SessionRef) {
+        self.subscribed.close(session);
+        self.getting.close(session);
+    }
+
+    /// Forgets closed sessions with at most `queues` queues; says whether there are more.
+    pub fn forget_closed(&mut self, queues: usize) -> bool {
+        for _ in 0..queues {
+            let next = self.subscribed.next_closed();
+            let Some((session, slot)) = next.or_else(|| self.getting.next_closed()) else {
+                return false;
+            };
             if let Entry::Occupied(mut entry) = self.queues.entry(slot) {
-                let listeners = entry.get_mut();
-                if listeners
-                    .subscriber
-                    .as_ref()
-                    .is_some_and(|s| s.session == session)
-                {
-                    listeners.subscriber = None;
-                }
-                listeners.getters.retain(|g| g.session != session);
-                if listeners.is_empty() {
+                entry.get_mut().remove(session);
+                if entry.get().is_empty() {
                     entry.remove();
                 }
             }
         }
+        self.subscribed.has_closed() || self.getting.has_closed()
     }
 
-    fn forget(&mut self, session: SessionRef, slot: QueueSlot) {
-        if let Entry::Occupied(mut entry) = self.sessions.entry(session) {
-            entry.get_mut().remove(&slot);
-            if entry.get().is_empty() {
-                entry.remove();
-            }
-        }
-    }
-
-    /// Number of queues with a subscriber or getter, and of sessions that listen.
+    /// Number of queues with a subscriber or getter, and of sessions that subscribe or get; closed
+    /// ones count until they are forgotten.
     pub fn counts(&self) -> (usize, usize) {
-        (self.queues.len(), self.sessions.len())
+        let sessions = self.subscribed.sessions() + self.getting.sessions();
+        (self.queues.len(), sessions)
     }
 }
 
@@ -223,11 +216,53 @@ mod tests {
         let mut subs = Subscriptions::default();
         subs.subscribe(QUEUE, session(1));
         subs.get(QUEUE, session(2));
-        subs.remove_session(session(1));
+        subs.close_session(session(1));
         assert_eq!(subs.subscriber(QUEUE), None);
         assert_eq!(subs.of(QUEUE, session(2)), Some((Mode::Getting, None)));
-        subs.remove_session(session(2));
+        subs.close_session(session(2));
+        assert!(!subs.forget_closed(3));
         assert_eq!(subs.counts(), (0, 0));
+    }
+
+    #[test]
+    fn a_closed_session_is_nobodys_subscriber_while_its_queues_are_forgotten_in_steps() {
+        let mut subs = Subscriptions::default();
+        let slots: Vec<_> = (0..10).map(QueueSlot).collect();
+        for slot in &slots {
+            subs.subscribe(*slot, session(1));
+        }
+        subs.get(QueueSlot(20), session(1));
+        subs.close_session(session(1));
+        assert!(!subs.is_subscriber(session(1)) && !subs.is_full(session(1)));
+        // Others subscribe, to the queue or to the next one in its place; nobody was replaced.
+        assert_eq!(subs.remove_queue(slots[1]), None);
+        for slot in &slots[..2] {
+            assert_eq!(subs.subscriber(*slot), None);
+            assert_eq!(subs.subscribe(*slot, session(2)), None);
+        }
+        for _ in 0..3 {
+            assert!(subs.forget_closed(3));
+        }
+        assert!(!subs.forget_closed(3));
+        assert_eq!(subs.counts(), (2, 1));
+        for slot in &slots[..2] {
+            assert_eq!(subs.subscriber(*slot), Some((session(2), None)));
+        }
+    }
+
+    #[test]
+    fn subscriptions_and_fetching_count_together_and_only_subscribers_are_subscribers() {
+        let mut subs = Subscriptions::default();
+        let slot = |n: usize| QueueSlot(u32::try_from(n).unwrap());
+        for n in 0..MAX_PER_SESSION - 1 {
+            subs.get(slot(n), session(1));
+        }
+        assert!(!subs.is_full(session(1)) && !subs.is_subscriber(session(1)));
+        subs.subscribe(slot(MAX_PER_SESSION), session(1));
+        assert!(subs.is_full(session(1)) && subs.is_subscriber(session(1)));
+        assert!(!subs.is_full(session(2)));
+        subs.subscribe(slot(MAX_PER_SESSION), session(2));
+        assert!(!subs.is_full(session(1)) && !subs.is_subscriber(session(1)));
     }
 
     #[test]

@@ -6,10 +6,11 @@ mod message;
 mod router;
 
 pub use connection::Connection;
+pub use idle::IdleProgress;
 pub use message::{CoreMessage, RemoteCommands};
 pub use router::CoreRouter;
 
-use idle::IdleCheck;
+use idle::IdleRound;
 
 use super::mesh::Mesh;
 use super::registration::Registrations;
@@ -25,7 +26,7 @@ use crate::store::{AnyStore, Id, IdKind, Lsn, Store};
 use rand_chacha::ChaCha20Rng;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
 use std::task::Waker;
@@ -66,7 +67,7 @@ pub struct Core {
     /// Whether the store could not be given more space.
     disk_full: Cell<bool>,
     /// Silent sessions that may have to be closed.
-    idle: RefCell<HashMap<SessionRef, IdleCheck>>,
+    idle: RefCell<IdleRound>,
     /// The executor's main task, which looks at the shutdown flag.
     main: RefCell<Option<Waker>>,
 }
@@ -199,7 +200,7 @@ impl Core {
         let session = connection.session.borrow();
         let reference = session.reference();
         self.with_events.borrow_mut().remove(&reference);
-        self.idle.borrow_mut().remove(&reference);
+        self.idle.borrow_mut().forget(reference);
         self.sessions
             .borrow_mut()
             .table
@@ -419,8 +420,7 @@ impl Core {
         for (_, (_, connection)) in &self.sessions.borrow().table {
             let stalled_at = connection.stalled_at.get();
             if stalled_at.is_some_and(|at| at.elapsed() > limit) {
-                connection.aborted.set(true);
-                connection.wake();
+                connection.abort();
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What executors do by the clock: deliver notifications, drop what is old, close what is idle.
 
 use super::connection::STALL_LIMIT;
-use super::core::Core;
+use super::core::{Core, IdleProgress};
 use crate::config::settings::{Expiration, InactiveClients, Settings};
 use crate::relay::{MessageSweep, NotificationSweep};
 use futures_lite::future::yield_now;
@@ -15,6 +15,8 @@ use std::time::Duration;
 const QUEUES_PER_STEP: usize = 64;
 /// Shortest time between two rounds of anything.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
+/// How often what closed connections have left is forgotten.
+const FORGET_INTERVAL: Duration = Duration::from_secs(1);
 /// How often stalled connections are looked for.
 const STALL_CHECK: Duration = Duration::from_secs(10);
 
@@ -40,6 +42,7 @@ pub fn spawn(
     let (storage, relay) = (&settings.storage, &settings.relay);
     let mut tasks = vec![
         spawn_local(check_stalled(core())),
+        spawn_local(forget_closed(core())),
         spawn_local(deliver_notifications(core(), relay.ntf_delivery_interval)),
         spawn_local(expire_messages(
             core(),
@@ -70,6 +73,15 @@ async fn check_stalled(core: Rc<Core>) {
     loop {
         wait(STALL_CHECK).await;
         core.drop_stalled(STALL_LIMIT);
+    }
+}
+
+async fn forget_closed(core: Rc<Core>) {
+    loop {
+        wait(FORGET_INTERVAL).await;
+        while core.shard().borrow_mut().forget_closed(QUEUES_PER_STEP) {
+            yield_now().await;
+        }
     }
 }
 
@@ -136,6 +148,13 @@ async fn expire_notifications(core: Rc<Core>, expiration: Expiration) {
 async fn close_idle(core: Rc<Core>, inactive: InactiveClients) {
     loop {
         wait(inactive.check_interval).await;
-        core.close_idle(inactive.ttl);
+        core.begin_idle_round(inactive.ttl);
+        loop {
+            match core.close_idle() {
+                IdleProgress::More => yield_now().await,
+                IdleProgress::Waiting => wait(MIN_INTERVAL).await,
+                IdleProgress::Done => break,
+            }
+        }
     }
 }

@@ -1,8 +1,10 @@
-//! What is measured, one file each.
+//! What is measured or proved, one file each.
 
+pub mod crash;
 pub mod handshakes;
 pub mod idle;
 pub mod messages;
+pub mod persist;
 pub mod queues;
 pub mod resubscribe;
 pub mod smoke;

@@ -1,5 +1,6 @@
 //! `NEW`: create a queue (spec: server §3.1, protocol §9.2).
 
+use super::sub::too_many;
 use crate::crypto::hash;
 use crate::crypto::keys::{SharedSecret, X25519PublicKey, X25519SecretKey};
 use crate::protocol::command::{LinkData, NewQueue, QueueRequest};
@@ -68,6 +69,9 @@ pub(in crate::relay) fn execute<S: Store>(
         Some(_) => false,
         None => new.subscribe,
     };
+    if subscribe && shard.subscriptions.is_full(call.session) {
+        return Err(too_many().into());
+    }
     let chosen = client_ids(new, call.request.transmission.corr_id)?;
     let attempts = if chosen.is_some() { 1 } else { ATTEMPTS };
     let (mut record, link, keys) = new_record(shard, call, new, chosen.as_ref());

@@ -1,5 +1,6 @@
 //! `NSUB`: receive the notifications of a queue (spec: server §3.20).
 
+use super::sub::too_many;
 use crate::protocol::{ErrorType, Response};
 use crate::relay::effect::{Answer, Effect};
 use crate::relay::session_ref::{ServiceSession, SessionRef};
@@ -26,6 +27,10 @@ fn by_session<S: Store>(
     slot: QueueSlot,
     notifier: &NotifierRecord,
 ) -> Outcome {
+    let is_new = !shard.notifications.is_subscriber(slot, call.session);
+    if is_new && shard.notifications.is_full(call.session) {
+        return Err(too_many());
+    }
     let left = if notifier.service_id.is_some() {
         let lsn = shard
             .store

@@ -1,6 +1,6 @@
 //! Giving out what waits, in steps.
 
-use super::Progress;
+use super::Notifications;
 use crate::crypto::message::encrypt_notification;
 use crate::crypto::smp_box::BoxKey;
 use crate::protocol::Response;
@@ -9,7 +9,7 @@ use crate::relay::session_ref::SessionRef;
 use crate::relay::shard::Shard;
 use crate::store::{Id, NotifierRecord, QueueSlot, Store};
 use rand::RngCore;
-use std::ops::Bound;
+use std::collections::hash_map::Entry;
 
 /// Notifications in what the reference counts as one batch.
 const COUNTED_BATCH: u64 = 80;
@@ -44,23 +44,19 @@ impl<S: Store> Shard<S> {
         self.notifications.begin_tick();
     }
 
-    /// Delivers notifications of at most `queues` queues; says whether there are more.
+    /// Delivers notifications of at most `queues` queues, and looks at as many others for services
+    /// with a new subscriber; says whether there are more.
     pub fn deliver_notifications(&mut self, queues: usize, effects: &mut Vec<Effect>) -> bool {
-        let more = self.scan_services(queues);
         let mut batches = Batches::default();
-        for _ in 0..queues.min(self.notifications.in_tick) {
-            self.notifications.in_tick -= 1;
-            let Some(slot) = self.notifications.due.pop_front() else {
+        for _ in 0..queues {
+            let Some(slot) = self.notifications.next_due() else {
                 break;
             };
-            // Otherwise the queue is gone, or was dealt with already.
-            if self.notifications.progress(slot) == Some(Progress::Due) {
-                self.notifications.set_progress(slot, Progress::Idle);
-                self.deliver_queue(slot, &mut batches);
-            }
+            self.deliver_queue(slot, &mut batches);
         }
         self.send_batches(batches, effects);
-        more || self.notifications.in_tick > 0
+        self.scan_services(queues);
+        self.notifications.is_ticking()
     }
 
     /// A session has taken `count` notifications: it can be given as many more.
@@ -83,34 +79,21 @@ impl<S: Store> Shard<S> {
     }
 
     /// Looks for waiting notifications of services that got a subscriber.
-    fn scan_services(&mut self, queues: usize) -> bool {
-        let Some((service_id, after)) = self.notifications.scans.pop_front() else {
-            return false;
+    fn scan_services(&mut self, queues: usize) {
+        let Some((service_id, slots)) = self.notifications.scan(queues) else {
+            return;
         };
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let slots: Vec<_> = self
-            .notifications
-            .queues
-            .range((start, Bound::Unbounded))
-            .take(queues)
-            .map(|(slot, _)| *slot)
-            .collect();
-        for slot in &slots {
-            let notifier = self.store.queue(*slot).notifier;
-            if notifier.and_then(|n| n.service_id) == Some(service_id) {
-                self.notifications.wake(*slot);
+        if let Some(subscriber) = self.services.subscriber(&service_id) {
+            for slot in slots {
+                let notifier = self.store.queue(slot).notifier;
+                let is_of_service = notifier.and_then(|n| n.service_id) == Some(service_id);
+                // What waits for the subscriber to take something keeps its place.
+                if is_of_service && !self.notifications.waits_for(slot, subscriber) {
+                    self.notifications.wake(slot);
+                }
             }
         }
-        match slots.last() {
-            Some(last) if slots.len() == queues => {
-                self.notifications
-                    .scans
-                    .push_back((service_id, Some(*last)));
-            }
-            // What it found is delivered in this tick.
-            _ => self.notifications.in_tick = self.notifications.due.len(),
-        }
-        true
+        self.notifications.scanned(queues);
     }
 
     fn deliver_queue(&mut self, slot: QueueSlot, batches: &mut Batches) {
@@ -144,7 +127,7 @@ impl<S: Store> Shard<S> {
     ) -> Option<SessionRef> {
         match notifier.service_id {
             Some(service_id) => self.services.subscriber(&service_id),
-            None => self.notifications.subscribers.get(&slot).copied(),
+            None => self.notifications.subscriber(slot),
         }
     }
 
@@ -152,11 +135,26 @@ impl<S: Store> Shard<S> {
         for (session, notifications) in batches.0 {
             let count = notifications.len() as u64;
             self.counters.notifications_delivered += count;
-            self.counters.notification_batches += count / COUNTED_BATCH + 1;
+            self.counters.notification_batches += self.notifications.count_given(session, count);
             effects.push(Effect::Notify {
                 session,
                 notifications,
             });
+        }
+    }
+}
+
+impl Notifications {
+    /// Counts what a session is given within a tick; returns how many batches more that makes.
+    fn count_given(&mut self, session: SessionRef, count: u64) -> u64 {
+        let batches = |given: u64| given / COUNTED_BATCH + 1;
+        match self.tick_given.entry(session) {
+            Entry::Occupied(mut entry) => {
+                let before = *entry.get();
+                *entry.get_mut() += count;
+                batches(before + count) - batches(before)
+            }
+            Entry::Vacant(entry) => batches(*entry.insert(count)),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::protocol::command::{LinkData, QueueRequest};
 use crate::protocol::error::{BlockingInfo, BlockingReason};
 use crate::protocol::{Command, Response, Version};
 use crate::relay::OperatorCall;
-use crate::relay::notification::MAX_PER_QUEUE;
+use crate::relay::notification::MIN_PER_QUEUE;
 use crate::store::Id;
 use tables::{MESSAGES, NOTIFIERS, QUEUES, RECEIVING};
 
@@ -142,10 +142,10 @@ fn every_action_counts_what_the_table_says_and_nothing_else() {
 }
 
 #[test]
-fn many_notifications_are_counted_in_batches_and_lost_ones_too() {
+fn notifications_of_a_tick_are_counted_in_batches_whatever_its_steps() {
     let mut scene = Scene::new(1_000);
     scene.nsub();
-    for (count, batches) in [(79, 1), (80, 2), (MAX_PER_QUEUE, 2)] {
+    for (count, batches) in [(79, 1), (80, 2), (128, 2)] {
         scene.flag(count);
         let before = scene.world.counters();
         scene.world.tick();
@@ -156,13 +156,34 @@ fn many_notifications_are_counted_in_batches_and_lost_ones_too() {
         assert_eq!(scene.world.counted_since(&before), expected);
         scene.world.taken(0, &scene.other, count as u32);
     }
-    scene.flag(MAX_PER_QUEUE);
+    let queues = [(); 5].map(|()| scene.world.messaging(&scene.me));
+    for queue in &queues {
+        let notifier = scene.world.notifier(&scene.me, queue, 1);
+        scene.world.nsub(&scene.other, &notifier);
+        scene.world.flag(&scene.me, queue, 33);
+    }
     let before = scene.world.counters();
-    scene.flag(2);
+    assert_eq!(scene.world.tick_in_steps(0, 1), 5);
     let expected = [
-        ("messages_sent", 2),
-        ("flagged_sent", 2),
-        ("notifications_lost", 2),
+        ("notifications_delivered", 165),
+        ("notification_batches", 3),
+    ];
+    assert_eq!(scene.world.counted_since(&before), expected);
+}
+
+#[test]
+fn notifications_that_are_displaced_are_lost() {
+    let mut scene = Scene::new(1);
+    for _ in 0..MIN_PER_QUEUE {
+        scene.flag(1);
+        scene.receive();
+    }
+    let before = scene.world.counters();
+    scene.flag(1);
+    let expected = [
+        ("messages_sent", 1),
+        ("flagged_sent", 1),
+        ("notifications_lost", 1),
     ];
     assert_eq!(scene.world.counted_since(&before), expected);
 }

@@ -13,6 +13,7 @@ mod disk;
 mod durability;
 mod expiry;
 pub(crate) mod inspect;
+mod limits;
 mod link_aliases;
 mod links;
 mod notifications;

@@ -2,10 +2,14 @@
 
 use super::clients::{Client, Queue, ed25519, words};
 use super::steps::{FLAGGED, Notifier};
-use super::world::{World, two_clients};
-use crate::protocol::{Command, Version};
-use crate::relay::notification::{MAX_PER_QUEUE, WINDOW};
+use super::world::{QUOTA, World, two_clients};
+use crate::protocol::{Command, Response, Version};
+use crate::relay::SessionRef;
+use crate::relay::notification::{MIN_PER_QUEUE, WINDOW};
 use crate::store::Id;
+
+/// Messages that fill the window of a session four times over.
+const MANY: usize = WINDOW / 4;
 
 /// A world whose queues hold many messages.
 fn roomy(shards: u16) -> World {
@@ -71,14 +75,14 @@ fn only_accepted_flagged_messages_to_queues_with_a_notifier_are_told() {
     world.send(&me, &queue, "not flagged");
     assert_eq!(world.waiting_notifications(), 0);
     // A full queue takes neither the message nor its notification, nor one for the marker.
-    world.flag(&me, &queue, super::world::QUOTA - 1);
+    world.flag(&me, &queue, QUOTA - 1);
     for _ in 0..2 {
         let refused = world.ask(&me, None, &queue.sender, &FLAGGED);
         assert_eq!(words(&refused), "ERR QUOTA");
     }
     let wrong = world.ask(&me, Some(&ed25519(9)), &queue.sender, &FLAGGED);
     assert_eq!(words(&wrong), "ERR AUTH");
-    let waiting = super::world::QUOTA as u64 - 1;
+    let waiting = QUOTA as u64 - 1;
     assert_eq!(world.waiting_notifications(), waiting);
 }
 
@@ -122,24 +126,43 @@ fn what_waits_ends_with_its_notifier() {
     }
 }
 
+/// Sends flagged messages which are acknowledged at once; returns their ids.
+fn flag_and_receive(world: &mut World, me: &Client, queue: &Queue, count: usize) -> Vec<Id> {
+    let one = |_| {
+        world.flag(me, queue, 1);
+        message_ids(world, me, queue, 1)[0]
+    };
+    (0..count).map(one).collect()
+}
+
 #[test]
 fn one_more_than_a_queue_keeps_displaces_the_oldest() {
     let (me, ntf) = two_clients();
-    let mut world = roomy(1);
+    let mut world = World::new(1);
     let (queue, notifier) = with_notifier(&mut world, &me, 1);
-    world.flag(&me, &queue, MAX_PER_QUEUE);
+    flag_and_receive(&mut world, &me, &queue, 2);
+    let ids = flag_and_receive(&mut world, &me, &queue, MIN_PER_QUEUE - 2);
     assert_eq!(world.counters().notifications_lost, 0);
-    world.flag(&me, &queue, 2);
+    let last = flag_and_receive(&mut world, &me, &queue, 2);
     assert_eq!(world.counters().notifications_lost, 2);
-    assert_eq!(world.waiting_notifications(), MAX_PER_QUEUE as u64);
+    assert_eq!(world.waiting_notifications(), MIN_PER_QUEUE as u64);
     world.nsub(&ntf, &notifier);
     world.tick();
     let told: Vec<_> = std::mem::take(&mut world.pushes)
         .iter()
         .map(|(_, _, event)| notifier.open(event).0)
         .collect();
-    let ids = message_ids(&mut world, &me, &queue, MAX_PER_QUEUE + 2);
-    assert_eq!(told, ids[2..]);
+    assert_eq!(told, [ids, last].concat());
+}
+
+#[test]
+fn a_recipient_that_acknowledges_nothing_loses_no_notification() {
+    let (me, _) = two_clients();
+    let quota = 2 * MIN_PER_QUEUE;
+    let mut world = World::configured(1, |config| config.queue_quota = quota);
+    let (queue, _) = with_notifier(&mut world, &me, 1);
+    world.flag(&me, &queue, quota);
+    assert_eq!(world.waiting_notifications(), quota as u64);
 }
 
 #[test]
@@ -151,7 +174,7 @@ fn a_session_is_given_no_more_than_it_can_take() {
         .collect();
     for (queue, notifier) in &queues {
         world.nsub(&ntf, notifier);
-        world.flag(&me, queue, MAX_PER_QUEUE);
+        world.flag(&me, queue, MANY);
     }
     let given = |world: &mut World| -> usize { world.take_notified().iter().map(|(_, n)| n).sum() };
     world.tick();
@@ -167,7 +190,7 @@ fn a_session_is_given_no_more_than_it_can_take() {
     world.taken(0, &ntf, 200);
     assert_eq!(given(&mut world), 200);
     world.taken(0, &ntf, WINDOW as u32);
-    assert_eq!(given(&mut world), 6 * MAX_PER_QUEUE - WINDOW - 201);
+    assert_eq!(given(&mut world), 6 * MANY + 1 - WINDOW - 201);
     assert_eq!(world.waiting_notifications(), 0);
     // More taken than given does no harm, nor by a session that was given nothing.
     for session in [&ntf, &ntf, &me] {
@@ -181,10 +204,10 @@ fn a_session_is_given_no_more_than_it_can_take() {
 
 /// Fills the window of a session with the notifications of other queues.
 fn fill(world: &mut World, me: &Client, session: &Client) {
-    for i in 0..WINDOW / MAX_PER_QUEUE {
+    for i in 0..WINDOW / MANY {
         let (queue, notifier) = with_notifier(world, me, i as u8 + 100);
         world.nsub(session, &notifier);
-        world.flag(me, &queue, MAX_PER_QUEUE);
+        world.flag(me, &queue, MANY);
     }
     world.tick();
     assert_eq!(world.take_notified(), [(session.session, WINDOW)]);
@@ -378,4 +401,173 @@ fn old_notifications_expire_in_steps_and_their_messages_stay() {
     world.flag(&me, &queues[4].0, 1);
     world.tick();
     assert_eq!(world.take_notified(), [(ntf.session, 1)]);
+}
+
+/// Two connections of a service take its subscription from each other before every step.
+#[test]
+fn looking_for_what_waits_for_a_service_keeps_nobody_waiting() {
+    let (me, ntf) = two_clients();
+    let mut world = World::new(1);
+    let rivals = [3, 4].map(|slot| world.ntf_service(slot, 1));
+    let late = with_notifier(&mut world, &me, 1);
+    world.nsub(&ntf, &late.1);
+    let queues: Vec<_> = (0..20)
+        .map(|i| with_notifier(&mut world, &me, i + 2))
+        .collect();
+    for (queue, notifier) in &queues {
+        world.nsub(&rivals[0], notifier);
+        world.flag(&me, queue, 1);
+    }
+    world.close(&rivals[0]);
+    world.tick();
+    world.nsubs(&rivals[1]);
+    world.take_events();
+    world.flag(&me, &late.0, 1);
+    world.shards[0].begin_notification_tick();
+    // Who was notified how often, and in which step for the first time.
+    let mut notified: Vec<(SessionRef, usize, usize)> = Vec::new();
+    for step in 0.. {
+        if step < 50 {
+            world.nsubs(&rivals[step % 2]);
+        }
+        let mut effects = Vec::new();
+        let more = world.shards[0].deliver_notifications(2, &mut effects);
+        world.collect(0, effects);
+        for (session, _, event) in std::mem::take(&mut world.pushes) {
+            if !matches!(event, Response::NMsg { .. }) {
+                continue;
+            }
+            match notified.iter_mut().find(|(of, ..)| *of == session) {
+                Some((_, count, _)) => *count += 1,
+                None => notified.push((session, 1, step)),
+            }
+        }
+        if !more {
+            break;
+        }
+        assert!(step < 100, "an endless tick");
+    }
+    // The other subscriber at once, the last of the rivals once it was looked around.
+    assert_eq!(notified[0], (ntf.session, 1, 0));
+    assert_eq!(notified[1].0, rivals[1].session);
+    assert_eq!(notified.iter().map(|(_, n, _)| n).sum::<usize>(), 21);
+    assert_eq!(world.waiting_notifications(), 0);
+}
+
+#[test]
+fn a_service_without_notifiers_is_not_looked_for() {
+    let (me, _) = two_clients();
+    let mut world = World::new(1);
+    let queues: Vec<_> = (0..3)
+        .map(|i| with_notifier(&mut world, &me, i + 1))
+        .collect();
+    for (queue, _) in &queues {
+        world.flag(&me, queue, 1);
+    }
+    world.tick();
+    let service = world.ntf_service(3, 1);
+    world.nsubs(&service);
+    assert_eq!(world.tick_in_steps(0, 1), 1);
+}
+
+#[test]
+fn a_service_that_changes_hands_while_it_is_looked_for_misses_nothing() {
+    let (me, _) = two_clients();
+    for swap_after in 1..12 {
+        let mut world = World::new(1);
+        let [first, second] = [3, 4].map(|slot| world.ntf_service(slot, 1));
+        let queues: Vec<_> = (0..20)
+            .map(|i| with_notifier(&mut world, &me, i + 1))
+            .collect();
+        for (queue, notifier) in &queues {
+            world.nsub(&first, notifier);
+            world.flag(&me, queue, 1);
+        }
+        world.close(&first);
+        world.tick();
+        assert_eq!(world.waiting_notifications(), 20);
+        // What is found is given to nobody while there is nobody.
+        world.nsubs(&second);
+        world.shards[0].begin_notification_tick();
+        let mut effects = Vec::new();
+        for _ in 0..swap_after {
+            world.shards[0].deliver_notifications(2, &mut effects);
+        }
+        world.collect(0, effects);
+        world.close(&second);
+        world.tick_in_steps(0, 2);
+        world.nsubs(&first);
+        world.tick_in_steps(0, 2);
+        assert_eq!(world.waiting_notifications(), 0, "{swap_after}");
+    }
+}
+
+#[test]
+fn queues_that_end_leave_nothing_that_is_due() {
+    let (me, ntf) = two_clients();
+    let mut world = World::new(1);
+    let queue = world.messaging(&me);
+    let due = |world: &World| {
+        let sizes = world.shards[0].notifications.sizes();
+        let due = sizes.iter().find(|(name, _)| *name == "due queues");
+        due.unwrap().1
+    };
+    for round in 0..4 {
+        let notifier = world.notifier(&me, &queue, 1);
+        world.nsub(&ntf, &notifier);
+        message_ids(&mut world, &me, &queue, usize::from(round > 0));
+        world.flag(&me, &queue, 1);
+        assert_eq!(due(&world), 1);
+        if round % 2 == 0 {
+            world.own(&me, &queue, &Command::NDel);
+        } else {
+            world.advance(86_401);
+            assert_eq!(world.expire_notifications(64), 1);
+        }
+        assert_eq!(due(&world), 0);
+    }
+}
+
+#[test]
+fn a_window_is_divided_among_the_shards() {
+    let (me, ntf) = two_clients();
+    let shards = 4;
+    let mut world = roomy(shards);
+    for shard in 0..shards {
+        let queue = world.queue_on(shard, &me);
+        let notifier = world.notifier(&me, &queue, 1);
+        world.nsub(&ntf, &notifier);
+        world.flag(&me, &queue, WINDOW);
+    }
+    world.tick();
+    assert_eq!(world.take_notified(), [(ntf.session, WINDOW)]);
+}
+
+/// More than a session's end forgets at once.
+#[test]
+fn a_closed_session_with_many_notifiers_is_forgotten_in_steps_and_told_nothing_meanwhile() {
+    let [me, ntf, next] = [1, 2, 3].map(|slot| Client::new(slot, Version::CURRENT));
+    let mut world = World::new(1);
+    let queues: Vec<_> = (0..200)
+        .map(|_| with_notifier(&mut world, &me, 1))
+        .collect();
+    for (queue, notifier) in &queues {
+        world.nsub(&ntf, notifier);
+        world.flag(&me, queue, 1);
+    }
+    world.close(&ntf);
+    let left = |world: &World| world.shards[0].notifications.sizes()[3];
+    assert!(left(&world).1 > 100, "{:?}", left(&world));
+    world.tick();
+    for (_, notifier) in &queues[..50] {
+        assert_eq!(world.nsub(&next, notifier), "SOK");
+    }
+    assert_eq!(world.take_events(), []);
+    world.tick();
+    assert_eq!(world.take_notified(), [(next.session, 50)]);
+    while world.shards[0].forget_closed(10) {}
+    assert_eq!(left(&world).1, 50);
+    world.flag(&me, &queues[0].0, 1);
+    world.tick();
+    assert_eq!(world.take_notified(), [(next.session, 1)]);
 }

@@ -64,6 +64,12 @@ impl Connection {
         self.aborted.get()
     }
 
+    /// Drops the connection without further ado.
+    pub(super) fn abort(&self) {
+        self.aborted.set(true);
+        self.wake();
+    }
+
     /// Lets the connection's task look again.
     pub(super) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {

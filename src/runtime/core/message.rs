@@ -33,10 +33,10 @@ pub enum CoreMessage {
     RegisterService(Box<ServiceRegistration>),
     /// The answer to the sender's request of this number.
     ServiceRegistered(u64, Option<Id>),
-    /// Does a silent session of the sender have subscriptions?
-    AskSubscribed(SessionRef),
+    /// Does a silent session of the sender have subscriptions? With the number of its round.
+    AskSubscribed(SessionRef, u32),
     /// The answer to it.
-    Subscribed(SessionRef, bool),
+    Subscribed(SessionRef, u32, bool),
     /// Between shards.
     Peer(PeerMessage),
     /// A session of the sender ended.

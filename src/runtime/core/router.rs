@@ -72,13 +72,13 @@ impl CoreRouter<'_> {
             CoreMessage::ServiceRegistered(token, service_id) => {
                 core.registrations.complete(token, service_id);
             }
-            CoreMessage::AskSubscribed(session) => {
+            CoreMessage::AskSubscribed(session, round) => {
                 let subscribed = core.shard.borrow().has_subscriptions(session);
                 core.mesh
-                    .send(from, CoreMessage::Subscribed(session, subscribed));
+                    .send(from, CoreMessage::Subscribed(session, round, subscribed));
             }
-            CoreMessage::Subscribed(session, subscribed) => {
-                core.note_subscribed(session, subscribed);
+            CoreMessage::Subscribed(session, round, subscribed) => {
+                core.note_subscribed(session, round, subscribed);
             }
             CoreMessage::Peer(message) => {
                 core.shard

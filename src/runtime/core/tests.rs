@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Wake;
 use std::time::Duration;
 
+mod idle;
+
 /// Cores that tell at once of ended subscriptions.
 fn cores(count: u16, placement: QueuePlacement) -> Vec<Core> {
     cores_with(count, placement, Duration::ZERO)
@@ -604,16 +606,4 @@ fn received_blocks_are_counted_by_kind() {
     assert_eq!(counters.ntf_deleted_batches, 2);
     assert_eq!(counters.ntf_sub_batches, 3);
     assert_eq!(counters.deleted_all_batches, 4);
-}
-
-#[test]
-fn a_connection_is_idle_since_its_last_block() {
-    let cores = cores(1, QueuePlacement::Local);
-    let Peer { connection, .. } = Peer::open(&cores[0], 1);
-    let opened = connection.last_active.get();
-    // The clock may be coarse.
-    while connection.idle_for() == Duration::ZERO {}
-    connection.note_activity();
-    assert!(connection.last_active.get() > opened);
-    assert!(connection.idle_for() <= opened.elapsed());
 }

@@ -8,6 +8,8 @@ pub const HEAD_LEN: usize = 24;
 const TRAILER_LEN: usize = 4;
 /// Records begin at multiples of this.
 pub const ALIGN: usize = 8;
+/// Bytes that are passed over at once when they are zero.
+const BLOCK_LEN: usize = 512;
 /// Longest record; the longest that is written holds the chain of a service's certificates.
 pub const MAX_RECORD_LEN: usize = 128 * 1024;
 
@@ -143,7 +145,11 @@ pub fn read(segment: &[u8], offset: usize, seed: Seed) -> Option<Frame<'_>> {
 /// The first record at or after `offset` with a number above `lsn`.
 pub fn scan(segment: &[u8], offset: usize, seed: Seed, lsn: u64) -> Option<Frame<'_>> {
     (offset..segment.len())
-        .step_by(ALIGN)
+        .step_by(BLOCK_LEN)
+        .map(|from| from..(from + BLOCK_LEN).min(segment.len()))
+        // A record begins with its length: where all is zero none does.
+        .filter(|block| segment[block.clone()].iter().any(|byte| *byte != 0))
+        .flat_map(|block| block.step_by(ALIGN))
         // A checksum is computed only where a later record could be.
         .filter(|at| Head::read(segment, *at).is_some_and(|head| head.lsn > lsn))
         .find_map(|at| read(segment, at, seed))

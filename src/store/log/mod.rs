@@ -4,6 +4,7 @@
 //! longer than the segment they came in. Memory holds where things are; what they are is in the
 //! log. The caller drives everything that takes time: syncing, preparing and removing segments.
 
+mod checks;
 mod codec;
 mod compaction;
 mod control;
@@ -14,12 +15,14 @@ mod frame;
 mod import;
 mod index;
 mod journal;
+mod operations;
 mod recovery;
 mod rehome;
 mod replay;
 mod segment;
 mod slots;
 mod store;
+mod supply;
 mod sync;
 mod targets;
 #[cfg(test)]
@@ -30,11 +33,11 @@ pub use days::SaveDays;
 pub use disk::{Disk, Memory, SegmentFile};
 pub use export::ExportedStore;
 pub use import::ImportedStore;
-pub use journal::{PrepareSegment, Prepared, RemoveSegment};
 pub use recovery::{Damage, OpenError, RecoveryReport};
 pub use rehome::{Manifest, RehomeError, RehomeReport, STORE_FOLDER, StoreDirectory};
 pub use segment::{Directory, Mapped, MappedFile};
 pub use store::{Footprint, LogStore};
+pub use supply::{PrepareSegment, Prepared, RemoveSegment};
 pub use sync::{SyncFailed, SyncRequest};
 
 use crate::store::Id;

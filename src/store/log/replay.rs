@@ -6,10 +6,10 @@ use super::days;
 use super::disk::{Disk, Memory};
 use super::frame::Frame;
 use super::index::Index;
-use super::journal::file_name;
 use super::recovery::{Damage, RecoveryReport};
 use super::slots::Entry;
-use super::store::{KINDS, LogStore, Service, id_of, queue_ids};
+use super::store::{KINDS, LogStore, Service, queue_ids};
+use super::supply::file_name;
 use super::walk::{Piece, records};
 use crate::store::Id;
 use std::collections::{HashMap, VecDeque};
@@ -147,13 +147,18 @@ impl<D: Disk> Replay<D> {
     fn attach_queues(&mut self) {
         let store = &mut self.store;
         let slots = store.slots.len();
-        // Two to four ids each: the tables of the index are made large enough once.
+        // The tables of the index are made large enough once.
         let mut ids = 0;
         for slot in 0..slots {
-            let kinds = KINDS.iter();
-            ids += kinds
-                .filter(|kind| id_of(&store.journal, &store.slots, slot, **kind).is_some())
-                .count();
+            ids += match store.queue_payload(slot) {
+                Some(payload) => {
+                    let kinds = KINDS.into_iter();
+                    kinds
+                        .filter_map(|kind| codec::queue_id(payload, kind))
+                        .count()
+                }
+                None => 1,
+            };
         }
         store.index = Index::with_capacity(ids, slots);
         for slot in 0..slots {

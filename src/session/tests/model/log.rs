@@ -158,7 +158,7 @@ impl Log {
     /// Whatever must precede a command has taken effect. What was under way already when an
     /// earlier command turned out to belong elsewhere could not wait for it.
     pub fn check_order(&self, ticket: Ticket) {
-        let at = |sent: &Sent| sent.dispatched_again.or(sent.dispatched.map(|(at, _)| at));
+        let at = |sent: &Sent| sent.dispatched.map(|(at, _)| at);
         let place = |sent: &Sent| sent.dispatched.filter(|_| sent.redirected.is_none());
         let (_, command) = self.all().find(|(t, _)| *t == ticket).expect("sent");
         for (_, earlier) in self.all().take_while(|(t, _)| *t != ticket) {
@@ -298,7 +298,10 @@ impl Log {
             let fits = |end: &GivenEnd| end.bytes == bytes && since.is_none_or(|at| end.at > at);
             assert!(
                 bytes == b"DELD" || pushes.ends.iter().any(fits),
-                "END of a subscription that was replaced by a confirmed one",
+                "{:?} about {:02x}.. ends what was replaced at {since:?} by a confirmed one: {:?}",
+                String::from_utf8_lossy(bytes),
+                entity[0],
+                pushes.ends,
             );
             pushes.received_ends.push(bytes.to_vec());
             return;

@@ -375,6 +375,7 @@ impl Relay {
                 let (session, ticket, _) = world.reservations[&(world.core, *token)];
                 assert_eq!(world.verdicts[&(session, ticket)], outcome.is_ok());
             }
+            PeerMessage::CheckAlias { .. } => panic!("only a start asks for that"),
             PeerMessage::Service(ServiceMessage::Join {
                 service_id,
                 session,

@@ -76,6 +76,7 @@ impl World {
                 Effect::ServiceJoined { session } => {
                     let context = Arc::clone(&self.logs[session].context);
                     let service = context.service().expect("a service").id;
+                    self.tick();
                     self.reference.join_ends(service, *session);
                     let log = self.logs.get_mut(session).expect("a session");
                     log.is_subscribed(service);

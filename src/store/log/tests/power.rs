@@ -45,7 +45,7 @@ fn lose_power_again_and_again(seed: u64, promise: Promise) {
 
 #[test]
 fn nothing_that_was_durable_is_lost_with_the_power() {
-    for seed in 0..150 {
+    for seed in 0..100 {
         lose_power_again_and_again(seed, Promise::Disk);
     }
 }
@@ -53,7 +53,7 @@ fn nothing_that_was_durable_is_lost_with_the_power() {
 #[test]
 #[ignore = "takes minutes"]
 fn nothing_that_was_durable_is_lost_with_the_power_in_many_worlds() {
-    for seed in 10_000..40_000 {
+    for seed in 10_000..20_000 {
         lose_power_again_and_again(seed, Promise::Disk);
     }
 }

@@ -1,0 +1,26 @@
+//! Proof that what a server has promised survives its death.
+//!
+//! A writer runs operations and keeps a book of what it asked and what was confirmed; after a
+//! restart a checker looks at every queue in all the ways the protocol offers and compares.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`state`] | what a queue should look like, and what each operation makes of it |
+//! | [`book`] | all queues of a run and the ledger file behind them |
+//! | [`materials`] | keys, ids and bodies, derived so that the ledger need not hold them |
+//! | [`choice`] | the random mix |
+//! | [`command`] | operations as commands, answers as confirmations |
+//! | [`writer`] | runs operations over connections |
+//! | [`observe`] | looks at a queue |
+//! | [`verdict`] | compares what was seen with what may be |
+//! | [`check`] | observes, judges and settles many queues |
+
+pub mod book;
+pub mod check;
+pub mod choice;
+pub mod command;
+pub mod materials;
+pub mod observe;
+pub mod state;
+pub mod verdict;
+pub mod writer;

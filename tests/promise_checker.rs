@@ -1,0 +1,190 @@
+//! The checker of promises itself: it finds what a server does not keep and blames nobody who does.
+
+mod support;
+
+use loadtest::persist::book::Book;
+use loadtest::persist::check::{Findings, Job, check};
+use loadtest::persist::choice::{self, Live};
+use loadtest::persist::command::{Subject, told};
+use loadtest::persist::state::{Operation, Queue, Told};
+use loadtest::persist::writer::{Limit, Load, Writer};
+use loadtest::{Client, Options, TlsOptions};
+use smp_server::protocol::Response;
+use support::{Server, Setup, run};
+use tempfile::TempDir;
+
+const LOAD: Load = Load {
+    connections: 3,
+    in_flight: 16,
+    queues: 40,
+};
+const OPERATIONS: u64 = 3000;
+
+/// What becomes of an operation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Done,
+    NotDone,
+}
+
+struct Bench {
+    server: Server,
+    book: Book,
+    _dir: TempDir,
+}
+
+impl Bench {
+    /// A server and the book of the operations that were confirmed by it.
+    async fn new(seed: u64) -> Self {
+        let server = Setup::default().placed("2", "spread").start();
+        let dir = tempfile::tempdir().unwrap();
+        let mut book = Book::create(&dir.path().join("ledger"), seed).unwrap();
+        let target = server.target(TlsOptions::default());
+        let writer = Writer::connect(&mut book, &target, Options::default(), LOAD);
+        let limit = Limit {
+            operations: Some(OPERATIONS),
+            until: None,
+        };
+        let written = writer.await.unwrap().run(limit).await.unwrap();
+        assert_eq!(written.faults, []);
+        assert_eq!((written.issued, written.uncertain), (written.confirmed, 0));
+        Self {
+            server,
+            book,
+            _dir: dir,
+        }
+    }
+
+    async fn check(self) -> (Self, Findings) {
+        let numbers = self.book.queues().keys();
+        let jobs = numbers.map(|number| Job {
+            number: *number,
+            delete: number % 8 == 0,
+        });
+        let jobs = jobs.collect();
+        let target = self.server.target(TlsOptions::default());
+        let (book, findings) = check(self.book, &target, Options::default(), 4, jobs)
+            .await
+            .unwrap();
+        (Self { book, ..self }, findings)
+    }
+
+    /// Operations that would come next, one for each queue that exists.
+    fn next(&self) -> Vec<(u32, Operation)> {
+        let queues = self.book.queues().iter().filter(|(_, q)| q.state.exists);
+        let next = queues.map(|(number, queue)| {
+            let live = Live {
+                subscribed: true,
+                delivered: None,
+            };
+            let operations = choice::next(&mut choice::rng(7, *number, queue), queue, live);
+            (*number, operations[0])
+        });
+        next.collect()
+    }
+
+    /// Runs an operation behind the back of the book.
+    async fn perform(&self, client: &mut Client, number: u32, operation: Operation) -> Told {
+        let mut queue: Queue = self.book.queue(number).unwrap().clone();
+        let step = match queue.pending.back() {
+            Some((step, _)) => *step,
+            None => queue.issue(operation),
+        };
+        let subject = Subject {
+            materials: self.book.materials(),
+            password: None,
+            number,
+            queue: &queue,
+            delivered: &[],
+        };
+        let corr_id = subject.stage(client.outbox(), step, operation).unwrap();
+        let response: Response<'_> = client.reply(&corr_id).await.unwrap().response;
+        told(operation, &response).unwrap_or_else(|| panic!("{operation:?}: {response:?}"))
+    }
+}
+
+#[test]
+fn a_server_that_keeps_everything_is_believed_again_and_again() {
+    run(async {
+        let mut bench = Bench::new(1).await;
+        let queues = bench.book.queues().len() as u64;
+        for _ in 0..3 {
+            let (next, findings) = bench.check().await;
+            assert_eq!(findings.faults, []);
+            assert_eq!(findings.tally.queues, queues);
+            assert!(findings.tally.proved > queues, "{:?}", findings.tally);
+            assert_eq!(findings.tally.reappeared, 0);
+            bench = next;
+        }
+    });
+}
+
+#[test]
+fn operations_that_were_never_confirmed_may_have_happened_or_not() {
+    run(async {
+        let mut bench = Bench::new(2).await;
+        let mut client = bench.server.client().await;
+        let next = bench.next();
+        let (mut done, mut not_done) = (0, 0);
+        for (number, operation) in next {
+            bench.book.issue(number, operation).unwrap();
+            let fate = [Fate::Done, Fate::NotDone][number as usize % 2];
+            if fate == Fate::Done {
+                bench.perform(&mut client, number, operation).await;
+                done += 1;
+            } else {
+                not_done += 1;
+            }
+        }
+        assert!(done > 5 && not_done > 5);
+        let (_, findings) = bench.check().await;
+        assert_eq!(findings.faults, []);
+        assert_eq!(findings.tally.happened, done);
+        assert_eq!(findings.tally.did_not_happen, not_done);
+    });
+}
+
+#[test]
+fn what_was_confirmed_and_not_done_is_found() {
+    run(async {
+        let mut bench = Bench::new(3).await;
+        let mut claimed = Vec::new();
+        for (number, operation) in bench.next() {
+            let step = bench.book.issue(number, operation).unwrap();
+            let told = match operation {
+                Operation::EnableNotifier => Told::Notifier(vec![9; 24]),
+                _ => Told::Nothing,
+            };
+            bench.book.confirm(number, step, told).unwrap();
+            claimed.push(number);
+        }
+        assert!(claimed.len() > 10);
+        let (_, findings) = bench.check().await;
+        let mut found: Vec<u32> = findings.faults.iter().map(|(number, _)| *number).collect();
+        found.sort_unstable();
+        found.dedup();
+        assert_eq!(found, claimed);
+    });
+}
+
+#[test]
+fn what_was_done_and_never_asked_for_is_found() {
+    run(async {
+        let bench = Bench::new(4).await;
+        let mut client = bench.server.client().await;
+        let mut changed = Vec::new();
+        let next = bench.next().into_iter();
+        // A link whose id is not known cannot be asked for.
+        let next = next.filter(|(_, operation)| !matches!(operation, Operation::SetLink(_)));
+        for (number, operation) in next {
+            bench.perform(&mut client, number, operation).await;
+            changed.push(number);
+        }
+        assert!(changed.len() > 10);
+        let (_, findings) = bench.check().await;
+        let mut found: Vec<u32> = findings.faults.iter().map(|(number, _)| *number).collect();
+        found.sort_unstable();
+        found.dedup();
+        assert_eq!(found, changed);
+    });
+}
