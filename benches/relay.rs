@@ -280,7 +280,7 @@ fn subscribe(c: &mut Criterion) {
 struct Nowhere;
 
 impl Router for Nowhere {
-    fn shard_for(&mut self, _: &Request<'_>) -> u16 {
+    fn shard_for(&mut self, _: &Request<'_>, _: &SessionContext) -> u16 {
         0
     }
 

@@ -18,8 +18,8 @@ use super::storage::StoreWatch;
 use crate::config::values::QueuePlacement;
 use crate::protocol::batch::MAX_BATCH_ITEMS;
 use crate::relay::{
-    Counters, MessageSweep, NotificationSweep, Partitioner, PeerMessage, SessionRef, Shard,
-    Timestamp,
+    Counters, MessageSweep, NotificationSweep, Partitioner, PeerMessage, ServiceSession,
+    SessionRef, Shard, Timestamp, service_home,
 };
 use crate::session::Session;
 use crate::store::{AnyStore, Id, IdKind, Lsn, Store};
@@ -213,8 +213,8 @@ impl Core {
                     .send(*shard, CoreMessage::SessionClosed(reference));
             }
         }
-        if let Some(service_id) = session.service_id() {
-            let shard = self.partitioner.shard_of(&service_id);
+        if let Some(service) = session.service() {
+            let (service_id, shard) = (service.id, self.home_of(service));
             if shard == self.index {
                 self.run(|router| router.leave_service(reference, &service_id));
             } else {
@@ -223,6 +223,12 @@ impl Core {
             }
         }
         self.mesh.announce();
+    }
+
+    /// The shard where the subscriber of a service is decided.
+    fn home_of(&self, service: &ServiceSession) -> u16 {
+        self.partitioner
+            .shard_of(&service_home(&service.fingerprint))
     }
 
     fn connection(&self, session: SessionRef) -> Option<Rc<Connection>> {

@@ -8,6 +8,7 @@ mod connection;
 mod core;
 pub mod lock;
 mod mesh;
+pub mod migration;
 mod partition_key;
 mod placement;
 mod registration;

@@ -165,11 +165,8 @@ impl Relay {
             web: None,
         };
         let cores = placement::allowed_cores();
-        let shards = settings
-            .relay
-            .shards
-            .unwrap_or_else(|| placement::default_shards(cores.len()))
-            .clamp(1, usize::from(PARTITIONS));
+        let shard_count = shard_count(settings, cores.len());
+        let shards = usize::from(shard_count);
         let key = partition_key::load_or_create(&plan.state_dir)
             .map_err(|(file, source)| RunError::PartitionKey { file, source })?;
         raise_descriptor_limit();
@@ -183,7 +180,6 @@ impl Relay {
             .collect::<Result<Vec<_>, _>>()?;
         let addresses: Vec<_> = reservations.iter().map(Reservation::address).collect();
         let shutdown = Shutdown::new(shards);
-        let shard_count = u16::try_from(shards).unwrap_or(PARTITIONS);
         let partitioner = Partitioner::new(&key, shard_count);
         let store_directory = storage::prepare(
             settings,
@@ -328,8 +324,17 @@ fn whole_seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
+/// As many shards as are set, or as suit the cores.
+pub(super) fn shard_count(settings: &Settings, cores: usize) -> u16 {
+    let shards = settings.relay.shards;
+    let shards = shards.unwrap_or_else(|| placement::default_shards(cores));
+    u16::try_from(shards)
+        .unwrap_or(PARTITIONS)
+        .clamp(1, PARTITIONS)
+}
+
 /// Every connection is a descriptor: takes as many as the system lets this process have.
-fn raise_descriptor_limit() {
+pub(super) fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {

@@ -138,7 +138,7 @@ pub fn open(
     Ok(store)
 }
 
-fn options(settings: &Settings, key: &[u8; 16]) -> LogOptions {
+pub(super) fn options(settings: &Settings, key: &[u8; 16]) -> LogOptions {
     LogOptions {
         segment_len: usize::try_from(settings.relay.segment_size).unwrap_or(usize::MAX),
         promise: match settings.relay.durability {

@@ -10,7 +10,9 @@ mod compaction;
 mod control;
 mod days;
 mod disk;
+mod export;
 mod frame;
+mod import;
 mod index;
 mod journal;
 mod operations;
@@ -22,12 +24,15 @@ mod slots;
 mod store;
 mod supply;
 mod sync;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod walk;
 
 pub use days::SaveDays;
 pub use disk::{Disk, Memory, SegmentFile};
+pub use export::ExportedStore;
+pub use import::ImportedStore;
 pub use recovery::{Damage, OpenError, RecoveryReport};
 pub use rehome::{Manifest, RehomeError, RehomeReport, STORE_FOLDER, StoreDirectory};
 pub use segment::{Directory, Mapped, MappedFile};

@@ -5,10 +5,11 @@
 //! then the manifest is replaced: whenever the process ends, one of the two is complete.
 
 use super::disk::Disk;
+use super::import::remove_unfinished;
 use super::recovery::{Damage, OnDamage};
-use super::store::queue_ids;
-use super::{Directory, LogOptions, LogStore, OpenError, Partitions, Promise};
-use crate::store::{IdKind, Store, StoreError, Totals};
+use super::targets::Targets;
+use super::{Directory, LogOptions, LogStore, OpenError, Partitions};
+use crate::store::{Store, StoreError, Totals};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
@@ -22,9 +23,6 @@ pub const STORE_FOLDER: &str = "smp-server-store";
 const MANIFEST: &str = "manifest.json";
 /// Version of the manifest.
 const VERSION: u32 = 1;
-/// Bytes copied between two syncs of a new shard.
-const SYNC_EVERY: usize = 64 << 20;
-
 /// Which directory counts, and how many shards it has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -34,6 +32,17 @@ pub struct Manifest {
     pub generation: u64,
     /// Shards in it.
     pub shards: u16,
+}
+
+impl Manifest {
+    /// What a store begins with.
+    pub(super) fn first(shards: u16) -> Self {
+        Self {
+            version: VERSION,
+            generation: 1,
+            shards,
+        }
+    }
 }
 
 /// Why everything could not be moved. The old directory still counts.
@@ -88,6 +97,7 @@ impl StoreDirectory {
     /// Finds the logs of a state directory, or begins with some shards. What an interrupted move
     /// left behind is removed.
     pub fn open(state: &Path, shards: u16) -> Result<Self, RehomeError> {
+        remove_unfinished(state)?;
         let path = state.join(STORE_FOLDER);
         let disk = Directory::open(&path).map_err(at(&path))?;
         let file = path.join(MANIFEST);
@@ -107,11 +117,7 @@ impl StoreDirectory {
                 return Err(damaged(&file, reason));
             }
             None => {
-                let manifest = Manifest {
-                    version: VERSION,
-                    generation: 1,
-                    shards,
-                };
+                let manifest = Manifest::first(shards);
                 let first = generation(&path, 1);
                 Directory::open(&first).map_err(at(&first))?;
                 for shard in 0..shards {
@@ -125,6 +131,16 @@ impl StoreDirectory {
         let this = Self { path, manifest };
         this.remove_others()?;
         Ok(this)
+    }
+
+    /// Finds the logs of a state directory, if it has any.
+    pub fn find(state: &Path) -> Result<Option<Self>, RehomeError> {
+        let path = state.join(STORE_FOLDER);
+        let exists = |path: &Path| path.try_exists().map_err(at(path));
+        let is_store = exists(&path.join(MANIFEST))?
+            || exists(&path)? && has_generations(&path).map_err(at(&path))?;
+        // The number of shards is for a new one.
+        is_store.then(|| Self::open(state, 1)).transpose()
     }
 
     /// Number of shards the logs were written by.
@@ -153,6 +169,23 @@ impl StoreDirectory {
         LogStore::open(disk, shard, partitions, options)
     }
 
+    /// Reads a shard without changing anything.
+    pub(super) fn read_shard(
+        &self,
+        shard: u16,
+        partitions: &Arc<dyn Partitions>,
+        options: &LogOptions,
+    ) -> Result<LogStore, OpenError> {
+        let path = self.shard(shard);
+        check_shard(&path)?;
+        let disk = Directory::open(&path).map_err(|source| OpenError::Io {
+            file: path.display().to_string(),
+            source,
+        })?;
+        let partitions = Arc::clone(partitions);
+        Ok(LogStore::read(disk, shard, partitions, options, OnDamage::Refuse)?.0)
+    }
+
     /// Moves everything to another number of shards, for which `partitions` knows the homes.
     pub fn rehome(
         &mut self,
@@ -177,6 +210,19 @@ impl StoreDirectory {
         Ok((report, kept))
     }
 
+    /// What the logs hold, read without changing anything.
+    pub fn totals(
+        &self,
+        partitions: &Arc<dyn Partitions>,
+        options: &LogOptions,
+    ) -> Result<Totals, OpenError> {
+        let mut totals = Totals::default();
+        for shard in 0..self.shards() {
+            totals += self.read_shard(shard, partitions, options)?.totals();
+        }
+        Ok(totals)
+    }
+
     fn rewrite(
         &mut self,
         shards: u16,
@@ -192,16 +238,7 @@ impl StoreDirectory {
         let old = generation(&self.path, self.manifest.generation);
         let new = generation(&self.path, next.generation);
         let mut report = RehomeReport::default();
-        Directory::open(&new).map_err(at(&new))?;
-        let mut targets = Vec::new();
-        for shard in 0..shards {
-            targets.push(Target::begin(
-                &shard_of(&new, shard),
-                shard,
-                partitions,
-                options,
-            )?);
-        }
+        let mut targets = Targets::begin(&new, shards, partitions, options)?;
         for shard in 0..self.manifest.shards {
             let path = shard_of(&old, shard);
             if let Err(error) = check_shard(&path) {
@@ -219,13 +256,7 @@ impl StoreDirectory {
             report.damage.extend(found.damage);
             move_all(&source, &mut targets, &mut report)?;
         }
-        for target in &mut targets {
-            target.store.finish()?;
-            let days = target.store.save_days();
-            days.run().map_err(at(&new))?;
-            report.moved += target.store.totals();
-        }
-        drop(targets);
+        report.moved = targets.complete()?;
         let disk = Directory::open(&self.path).map_err(at(&self.path))?;
         write_manifest(&disk, &self.path.join(MANIFEST), &next)?;
         self.manifest = next;
@@ -249,21 +280,21 @@ impl StoreDirectory {
     }
 }
 
-fn at(file: &Path) -> impl FnOnce(io::Error) -> RehomeError + use<> {
+pub(super) fn at(file: &Path) -> impl FnOnce(io::Error) -> RehomeError + use<> {
     let file = file.to_owned();
     move |source| RehomeError::Io { file, source }
 }
 
-fn damaged(file: &Path, reason: String) -> RehomeError {
+pub(super) fn damaged(file: &Path, reason: String) -> RehomeError {
     let file = file.to_owned();
     RehomeError::Manifest { file, reason }
 }
 
-fn generation(path: &Path, number: u64) -> PathBuf {
+pub(super) fn generation(path: &Path, number: u64) -> PathBuf {
     path.join(format!("generation-{number}"))
 }
 
-fn shard_of(generation: &Path, shard: u16) -> PathBuf {
+pub(super) fn shard_of(generation: &Path, shard: u16) -> PathBuf {
     generation.join(format!("shard-{shard:04}"))
 }
 
@@ -305,121 +336,43 @@ fn has_generations(path: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-fn write_manifest(disk: &Directory, file: &Path, manifest: &Manifest) -> Result<(), RehomeError> {
+pub(super) fn write_manifest(
+    disk: &Directory,
+    file: &Path,
+    manifest: &Manifest,
+) -> Result<(), RehomeError> {
     let bytes = serde_json::to_vec(manifest).map_err(|e| damaged(file, e.to_string()))?;
     disk.replace(MANIFEST, &mut std::iter::once(bytes))
         .map_err(at(file))
 }
 
-/// A shard that is being filled.
-struct Target {
-    store: LogStore,
-    partitions: Arc<dyn Partitions>,
-    unsynced: usize,
-}
-
-impl Target {
-    fn begin(
-        path: &Path,
-        shard: u16,
-        partitions: &Arc<dyn Partitions>,
-        options: &LogOptions,
-    ) -> Result<Self, RehomeError> {
-        let disk = Directory::open(path).map_err(at(path))?;
-        let options = LogOptions {
-            promise: Promise::Disk,
-            ..options.clone()
-        };
-        let (store, _) = LogStore::open(disk, shard, Arc::clone(partitions), &options)?;
-        Ok(Self {
-            store,
-            partitions: Arc::clone(partitions),
-            unsynced: 0,
-        })
-    }
-
-    /// Gets room for a change and counts it.
-    fn supply(&mut self, bytes: usize) -> Result<(), RehomeError> {
-        while let Some(prepare) = self.store.wants_segment() {
-            self.store.segment_ready(prepare.run()).map_err(|source| {
-                let file = PathBuf::from(self.store.journal.disk.describe(""));
-                RehomeError::Io { file, source }
-            })?;
-        }
-        self.unsynced += bytes;
-        if self.unsynced >= SYNC_EVERY {
-            self.sync()?;
-        }
-        Ok(())
-    }
-
-    fn sync(&mut self) -> Result<(), RehomeError> {
-        self.unsynced = 0;
-        self.store.journal.sync_now()?;
-        Ok(())
-    }
-}
-
-/// What a record is taken to weigh besides its content.
-const RECORD_COST: usize = 512;
-
 /// Writes everything of one old shard to the new ones. Aliases are made anew: whether an id needs
 /// one depends on the number of shards, and one without a queue leads nowhere.
 fn move_all(
     source: &LogStore,
-    targets: &mut [Target],
+    targets: &mut Targets,
     report: &mut RehomeReport,
 ) -> Result<(), RehomeError> {
-    let Some(partitions) = targets.first().map(|target| Arc::clone(&target.partitions)) else {
-        return Ok(());
-    };
-    let home_of = |id: &crate::store::Id| partitions.shard(partitions.partition(id));
     for service in source.services() {
-        let mut head = crate::store::Id::default();
-        let len = head.len();
-        head.copy_from_slice(&service.fingerprint[..len]);
-        if let Some(target) = targets.get_mut(usize::from(home_of(&head))) {
-            target.supply(RECORD_COST)?;
-            target.store.create_service(service)?;
+        if !targets.put_service(service)? {
+            report.conflicts += 1;
         }
     }
     for slot in source.queues() {
         let mut record = source.queue(slot);
-        let home = home_of(&record.recipient_id);
-        let Some(target) = targets.get_mut(usize::from(home)) else {
-            continue;
-        };
         let link = source.link(slot);
         // Only damage takes the data away and leaves the id.
         record.link_id = record.link_id.filter(|_| link.is_some());
-        target.supply(RECORD_COST)?;
-        let new = match target.store.create(&record, link) {
-            Ok((new, _)) => new,
+        match targets.put_queue(&record, link, source.active_days(slot))? {
+            Some(conflicts) => report.conflicts += conflicts,
             // Only damage brings back a queue whose ids were given to another.
-            Err(StoreError::Duplicate) => {
+            None => {
                 report.conflicts += 1;
                 continue;
             }
-            Err(error) => return Err(error.into()),
-        };
-        target.store.set_active_days(new, source.active_days(slot));
-        for message in source.messages(slot) {
-            target.supply(RECORD_COST + message.body.len())?;
-            target.store.push_message(new, message)?;
         }
-        for (kind, id) in queue_ids(&record) {
-            let lives_at = home_of(&id);
-            if kind == IdKind::Recipient || lives_at == home {
-                continue;
-            }
-            if let Some(target) = targets.get_mut(usize::from(lives_at)) {
-                target.supply(RECORD_COST)?;
-                match target.store.reserve_alias(kind, &id, home) {
-                    Ok(_) => {}
-                    Err(StoreError::Duplicate) => report.conflicts += 1,
-                    Err(error) => return Err(error.into()),
-                }
-            }
+        for message in source.messages(slot) {
+            targets.put_message(&record.recipient_id, message)?;
         }
     }
     Ok(())
