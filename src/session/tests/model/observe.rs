@@ -79,6 +79,7 @@ impl World {
                     self.tick();
                     self.reference.join_ends(service, *session);
                     let log = self.logs.get_mut(session).expect("a session");
+                    log.has_joined = true;
                     log.is_subscribed(service);
                     self.count("service joins");
                 }
@@ -492,6 +493,7 @@ impl World {
                     count.is_none_or(|count| count == given.count),
                     "{count:?} {given:?}"
                 );
+                self.logs.get_mut(&session).expect("a session").has_joined = true;
                 self.count("SOKS");
             }
             (
