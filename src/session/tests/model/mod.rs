@@ -7,11 +7,14 @@
 //! `SMP_MODEL_RUNS=<number>` runs as many seeds as wanted.
 
 mod commands;
+mod compare;
+mod life;
 mod log;
 mod mesh;
 mod observe;
 mod party;
 mod reference;
+mod relay;
 mod run;
 mod semantics;
 mod world;
