@@ -5,14 +5,18 @@
 //! subscriber. The other shards are told, in order, and answer how many notifiers of theirs belong
 //! to the service.
 
-use super::Timestamp;
+mod registry;
+
 use super::effect::{Effect, PeerMessage};
 use super::session_ref::{SessionRef, Ticket};
 use super::shard::Shard;
 use crate::protocol::Response;
 use crate::protocol::command::ServiceQueues;
 use crate::protocol::handshake::ServiceRole;
-use crate::store::{Id, ServiceRecord, Store};
+use crate::store::{Id, Store};
+#[cfg(test)]
+pub(super) use registry::MAX_SERVICES;
+use registry::Registry;
 use std::collections::HashMap;
 
 type Hasher = foldhash::fast::RandomState;
@@ -25,9 +29,6 @@ pub fn service_home(fingerprint: &[u8; 32]) -> Id {
     home.copy_from_slice(&fingerprint[..len]);
     home
 }
-
-/// Services registered per shard. Anybody can make a certificate; beyond, new ones are refused.
-pub const MAX_SERVICES: u64 = 10_000;
 
 /// What a service client proved in its handshake, and who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +64,20 @@ pub enum ServiceMessage {
         /// Notifiers of this shard that belong to the service.
         count: u64,
     },
+    /// Do queues or notifiers of the receiver belong to a service?
+    AskUse {
+        /// Sender's number of this request.
+        token: u64,
+        /// The service.
+        service_id: Id,
+    },
+    /// Answer to [`AskUse`](Self::AskUse).
+    InUse {
+        /// Number of the request.
+        token: u64,
+        /// Whether any do.
+        in_use: bool,
+    },
     /// The connection of a service has ended.
     Leave {
         /// The service.
@@ -90,10 +105,24 @@ struct Join {
 pub struct Services {
     subscribers: HashMap<Id, SessionRef, Hasher>,
     joins: HashMap<u64, Join>,
+    registry: Registry,
     next: u64,
 }
 
 impl Services {
+    /// `registered` are the fingerprints of services registered before, oldest first.
+    pub fn new(registered: Vec<[u8; 32]>) -> Self {
+        Self {
+            registry: Registry::new(registered),
+            ..Self::default()
+        }
+    }
+
+    fn next_token(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
     /// The connection that gets a service's notifications.
     pub fn subscriber(&self, service_id: &Id) -> Option<SessionRef> {
         self.subscribers.get(service_id).copied()
@@ -101,10 +130,11 @@ impl Services {
 
     /// Sizes of the tables, by name.
     #[cfg(test)]
-    pub fn sizes(&self) -> [(&'static str, usize); 2] {
+    pub fn sizes(&self) -> [(&'static str, usize); 3] {
         [
             ("service subscribers", self.subscribers.len()),
             ("service joins", self.joins.len()),
+            ("service registrations", self.registry.waiting()),
         ]
     }
 
@@ -128,68 +158,6 @@ impl Services {
 }
 
 impl<S: Store> Shard<S> {
-    /// Registers a service or finds it; the answer leaves once the record is durable.
-    pub fn register_service(
-        &mut self,
-        now: Timestamp,
-        registration: ServiceRegistration,
-        effects: &mut Vec<Effect>,
-    ) {
-        let ServiceRegistration {
-            core,
-            token,
-            role,
-            fingerprint,
-            chain,
-        } = registration;
-        let (lsn, service_id) = match self.store.service(&fingerprint) {
-            // It may have been created a moment ago.
-            Some((id, known)) => (Some(self.store.last()), (known == role).then_some(id)),
-            None => {
-                let id = self.make_service_id(&fingerprint);
-                let created_day = now.day();
-                let record = ServiceRecord {
-                    id,
-                    role,
-                    fingerprint,
-                    chain,
-                    created_day,
-                };
-                match self.create_service(record) {
-                    Some(lsn) => (Some(lsn), Some(id)),
-                    None => (None, None),
-                }
-            }
-        };
-        let answer = Effect::ServiceRegistered {
-            core,
-            token,
-            service_id,
-        };
-        self.emit(lsn, answer, effects);
-    }
-
-    fn create_service(&mut self, record: ServiceRecord) -> Option<crate::store::Lsn> {
-        if self.store.totals().services() >= MAX_SERVICES {
-            tracing::warn!("refused a new service: this shard has {MAX_SERVICES}");
-            return None;
-        }
-        match self.store.create_service(record) {
-            Ok(lsn) => Some(lsn),
-            Err(e) => {
-                tracing::error!("refused a new service: {e}");
-                None
-            }
-        }
-    }
-
-    /// An id that lives on the shard of the fingerprint.
-    fn make_service_id(&mut self, fingerprint: &[u8; 32]) -> Id {
-        let home = service_home(fingerprint);
-        let partition = self.config.partitioner.partition(&home);
-        self.config.partitioner.make_id(partition, &mut self.rng)
-    }
-
     /// Makes a session the subscriber of its service; [`Effect::ServiceJoined`] tells it when every
     /// shard knows.
     pub fn join_service(
@@ -224,17 +192,23 @@ impl<S: Store> Shard<S> {
             self.finish_join(join, effects);
             return;
         }
-        self.services.next += 1;
-        let token = self.services.next;
+        let token = self.services.next_token();
         self.services.joins.insert(token, join);
-        for shard in (0..shards).filter(|shard| *shard != self.config.index) {
-            let message = PeerMessage::Service(ServiceMessage::Join {
-                token,
-                service_id,
-                session,
-            });
-            effects.push(Effect::Peer { shard, message });
-        }
+        let message = PeerMessage::Service(ServiceMessage::Join {
+            token,
+            service_id,
+            session,
+        });
+        self.tell_other_shards(&message, effects);
+    }
+
+    fn tell_other_shards(&self, message: &PeerMessage, effects: &mut Vec<Effect>) {
+        let shards = 0..self.config.partitioner.shards();
+        let others = shards.filter(|shard| *shard != self.config.index);
+        effects.extend(others.map(|shard| Effect::Peer {
+            shard,
+            message: message.clone(),
+        }));
     }
 
     /// Notes the subscriber of a service; returns the number of its notifiers here, and the
@@ -310,6 +284,10 @@ impl<S: Store> Shard<S> {
                     }
                 }
             }
+            ServiceMessage::AskUse { token, service_id } => {
+                self.answer_use(from, token, &service_id, effects);
+            }
+            ServiceMessage::InUse { token, in_use } => self.note_use(token, in_use, effects),
             ServiceMessage::Leave {
                 service_id,
                 session,
@@ -330,15 +308,11 @@ impl<S: Store> Shard<S> {
         self.notifications.close_window(session);
         if self.services.leave(service_id, session) {
             let service_id = *service_id;
-            let others =
-                (0..self.config.partitioner.shards()).filter(|shard| *shard != self.config.index);
-            effects.extend(others.map(|shard| Effect::Peer {
-                shard,
-                message: PeerMessage::Service(ServiceMessage::Leave {
-                    service_id,
-                    session,
-                }),
-            }));
+            let message = PeerMessage::Service(ServiceMessage::Leave {
+                service_id,
+                session,
+            });
+            self.tell_other_shards(&message, effects);
         }
     }
 }

@@ -4,6 +4,7 @@ use super::batch::{Lane, Outgoing};
 use crate::protocol::batch::BatchBuilder;
 use crate::protocol::transmission::{put_sent, put_transmission_head};
 use crate::protocol::{Response, Version};
+use crate::store::Id;
 use std::collections::VecDeque;
 
 /// Responses that wait behind a block with a message without getting the next block for
@@ -14,7 +15,8 @@ const RESPONSES_BESIDE_MESSAGE: usize = 3;
 ///
 /// Responses leave in order. Messages leave in order too, behind the responses that were there
 /// before them; later responses may overtake them: a message fills a block, and a client that has
-/// asked for much waits for the answers, not for the messages.
+/// asked for much waits for the answers, not for the messages. The end of a subscription does not
+/// overtake its messages.
 #[derive(Debug, Default)]
 pub struct Outbox {
     responses: VecDeque<Outgoing>,
@@ -51,13 +53,36 @@ impl Outbox {
     /// Adds one at the end of its lane.
     pub fn push(&mut self, outgoing: Outgoing) {
         self.bytes += weight(&outgoing.response);
-        match outgoing.lane {
-            Lane::Response => self.responses.push_back(outgoing),
-            Lane::Message => {
-                let behind = self.left + self.responses.len() as u64;
-                self.messages.push_back(Message { outgoing, behind });
-            }
+        let behind = self.left + self.responses.len() as u64;
+        if outgoing.lane == Lane::Message || self.ends_a_waiting_message(&outgoing) {
+            self.messages.push_back(Message { outgoing, behind });
+        } else {
+            self.responses.push_back(outgoing);
         }
+    }
+
+    /// Whether it is the end of a subscription with a message that still waits.
+    fn ends_a_waiting_message(&self, outgoing: &Outgoing) -> bool {
+        let is_end = matches!(outgoing.response, Response::End | Response::Deld);
+        let mut waiting = self.messages.iter().map(|m| &m.outgoing.entity_id);
+        is_end && waiting.any(|id| *id == outgoing.entity_id)
+    }
+
+    /// Drops the end of a subscription that still waits behind its messages: there is a new one.
+    pub fn forget_end(&mut self, entity: &Id) {
+        let bytes = &mut self.bytes;
+        self.messages.retain(|message| {
+            let Outgoing {
+                entity_id,
+                response,
+                ..
+            } = &message.outgoing;
+            let is_stale = matches!(response, Response::End) && entity_id[..] == entity[..];
+            if is_stale {
+                *bytes -= weight(response);
+            }
+            !is_stale
+        });
     }
 
     /// Bytes waiting, approximately.
@@ -85,7 +110,7 @@ impl Outbox {
                 .messages
                 .front()
                 .filter(|message| may_take_message && message.behind <= self.left);
-            let is_message = message.is_some();
+            let in_message_lane = message.is_some();
             let next = message.map(|message| &message.outgoing);
             let Some(next) = next.or_else(|| self.responses.front()) else {
                 // Responses that fit no block must not hide a message.
@@ -103,7 +128,7 @@ impl Outbox {
                 });
             });
             if !fits && !batch.is_empty() {
-                if is_message {
+                if in_message_lane {
                     may_take_message = false;
                     continue;
                 }
@@ -113,10 +138,11 @@ impl Outbox {
                 tracing::warn!("dropped a response that is larger than a block");
             }
             self.bytes -= weight(&next.response);
-            if is_message {
+            let fills = fits && matches!(next.response, Response::Msg { .. });
+            if in_message_lane {
                 self.messages.pop_front();
-                self.after_message |= fits;
-                may_take_message &= !fits;
+                self.after_message |= fills;
+                may_take_message &= !fills;
             } else {
                 self.responses.pop_front();
                 self.left += 1;

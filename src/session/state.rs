@@ -257,6 +257,7 @@ impl Session {
 
     fn forget_end(&mut self, entity: &Id) {
         self.events.forget_end(entity);
+        self.outbox.forget_end(entity);
         for batch in &mut self.in_flight {
             batch.forget_end(entity);
         }

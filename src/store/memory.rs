@@ -22,6 +22,8 @@ pub struct MemoryStore {
     links: Index,
     notifiers: Index,
     services: HashMap<[u8; 32], ServiceRecord, Hasher>,
+    /// Queues of each receiving service that has any.
+    service_queues: HashMap<Id, u64, Hasher>,
     /// Notifiers of each notification service that has any.
     service_notifiers: HashMap<Id, u64, Hasher>,
     with_messages: BTreeSet<QueueSlot>,
@@ -114,17 +116,30 @@ impl MemoryStore {
     fn count_association(&mut self, old: Option<Id>, new: Option<Id>) {
         if let Some(id) = old {
             self.totals.notifier_service_queues -= 1;
-            if let Some(count) = self.service_notifiers.get_mut(&id) {
-                *count -= 1;
-                if *count == 0 {
-                    self.service_notifiers.remove(&id);
-                }
-            }
+            count_down(&mut self.service_notifiers, &id);
         }
         if let Some(id) = new {
             self.totals.notifier_service_queues += 1;
             *self.service_notifiers.entry(id).or_default() += 1;
         }
+    }
+}
+
+fn count_down(counts: &mut HashMap<Id, u64, Hasher>, id: &Id) {
+    if let Some(count) = counts.get_mut(id) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(id);
+        }
+    }
+}
+
+/// How a service counts in the totals.
+fn count_of(totals: &mut Totals, role: ServiceRole) -> &mut u64 {
+    match role {
+        ServiceRole::Messaging => &mut totals.messaging_services,
+        ServiceRole::Notifier => &mut totals.notifier_services,
+        ServiceRole::Proxy => &mut totals.proxy_services,
     }
 }
 
@@ -199,7 +214,10 @@ impl Store for MemoryStore {
         }
         self.count_association(None, notifier_service(record));
         self.totals.queues += 1;
-        self.totals.messaging_service_queues += u64::from(record.service_id.is_some());
+        if let Some(id) = record.service_id {
+            self.totals.messaging_service_queues += 1;
+            *self.service_queues.entry(id).or_default() += 1;
+        }
         Ok((slot, self.appended()))
     }
 
@@ -254,7 +272,10 @@ impl Store for MemoryStore {
         self.with_messages.remove(&slot);
         self.totals.queues -= 1;
         self.totals.messages -= queue.messages.len() as u64;
-        self.totals.messaging_service_queues -= u64::from(record.service_id.is_some());
+        if let Some(id) = &record.service_id {
+            self.totals.messaging_service_queues -= 1;
+            count_down(&mut self.service_queues, id);
+        }
         Ok((record, self.appended()))
     }
 
@@ -341,13 +362,26 @@ impl Store for MemoryStore {
     }
 
     fn create_service(&mut self, service: ServiceRecord) -> Result<Lsn, StoreError> {
-        match service.role {
-            ServiceRole::Messaging => self.totals.messaging_services += 1,
-            ServiceRole::Notifier => self.totals.notifier_services += 1,
-            ServiceRole::Proxy => self.totals.proxy_services += 1,
-        }
+        *count_of(&mut self.totals, service.role) += 1;
         self.services.insert(service.fingerprint, service);
         Ok(self.appended())
+    }
+
+    fn remove_service(&mut self, fingerprint: &[u8; 32]) -> Result<Lsn, StoreError> {
+        if let Some(service) = self.services.remove(fingerprint) {
+            *count_of(&mut self.totals, service.role) -= 1;
+        }
+        Ok(self.appended())
+    }
+
+    fn service_fingerprints(&self) -> Vec<[u8; 32]> {
+        let mut services: Vec<_> = self.services.values().collect();
+        services.sort_by_key(|service| service.created_day);
+        services.iter().map(|service| service.fingerprint).collect()
+    }
+
+    fn service_queues(&self, service_id: &Id) -> u64 {
+        self.service_queues.get(service_id).copied().unwrap_or(0)
     }
 
     fn service_notifiers(&self, service_id: &Id) -> u64 {

@@ -112,6 +112,15 @@ pub trait Store {
     /// Adds a service; its fingerprint and id must be new.
     fn create_service(&mut self, service: ServiceRecord) -> Result<Lsn, StoreError>;
 
+    /// Removes a service, if there is one; no queue or notifier belongs to it.
+    fn remove_service(&mut self, fingerprint: &[u8; 32]) -> Result<Lsn, StoreError>;
+
+    /// Fingerprints of all services, by the day of their creation.
+    fn service_fingerprints(&self) -> Vec<[u8; 32]>;
+
+    /// Number of this shard's queues that belong to a receiving service.
+    fn service_queues(&self, service_id: &Id) -> u64;
+
     /// Number of this shard's notifiers that belong to a notification service.
     fn service_notifiers(&self, service_id: &Id) -> u64;
 

@@ -107,6 +107,19 @@ impl Store for TestStore {
         self.inner.create_service(service)
     }
 
+    fn remove_service(&mut self, fingerprint: &[u8; 32]) -> Result<Lsn, StoreError> {
+        self.room()?;
+        self.inner.remove_service(fingerprint)
+    }
+
+    fn service_fingerprints(&self) -> Vec<[u8; 32]> {
+        self.inner.service_fingerprints()
+    }
+
+    fn service_queues(&self, service_id: &Id) -> u64 {
+        self.inner.service_queues(service_id)
+    }
+
     fn service_notifiers(&self, service_id: &Id) -> u64 {
         self.inner.service_notifiers(service_id)
     }

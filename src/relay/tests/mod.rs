@@ -20,6 +20,7 @@ mod notifications;
 mod notifiers;
 mod promises;
 mod quota;
+mod registry;
 mod service_subscriptions;
 mod services;
 mod steps;

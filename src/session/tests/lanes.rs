@@ -171,3 +171,26 @@ fn a_response_that_fits_no_block_hides_no_message() {
     assert_eq!(peer.next_tags(), ["MSG"]);
     assert!(!peer.session.has_output());
 }
+
+#[test]
+fn the_end_of_a_subscription_does_not_overtake_its_messages() {
+    let mut peer = Peer::plain();
+    for n in 0..3 {
+        peer.push(queue(n, 0), message(n));
+    }
+    for n in 0..4 {
+        peer.push(queue(n, 0), Response::End);
+    }
+    peer.session.flush_events();
+    let mut order: Vec<_> = peer
+        .all()
+        .iter()
+        .map(|r| (r.entity_id[0], is_message(r)))
+        .collect();
+    // Nothing holds the end of the fourth.
+    assert!(order.contains(&(3, false)));
+    order.retain(|(queue, _)| *queue < 3);
+    order.sort_by_key(|(queue, _)| *queue);
+    let both = |queue| [(queue, true), (queue, false)];
+    assert_eq!(order, [both(0), both(1), both(2)].concat());
+}

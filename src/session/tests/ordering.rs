@@ -125,8 +125,8 @@ fn pushes_wait_for_the_confirmation_of_their_subscription() {
     peer.answer(0, 0, Response::Sok(None));
     assert_eq!(
         peer.tags(),
-        // Beside the first message, before the second.
-        ["SOK", "SOK", "MSG", "END", "SOK", "END", "MSG"]
+        // What fits beside the first message, and each end behind its own.
+        ["SOK", "SOK", "MSG", "SOK", "END", "MSG", "END"]
     );
 }
 

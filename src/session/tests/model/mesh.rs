@@ -171,6 +171,9 @@ impl Relay {
                 let (session, ticket, _) = world.reservations[&(world.core, *token)];
                 assert_eq!(world.verdicts[&(session, ticket)], outcome.is_ok());
             }
+            PeerMessage::Service(ServiceMessage::AskUse { .. } | ServiceMessage::InUse { .. }) => {
+                panic!("there is room for every service")
+            }
             PeerMessage::Service(ServiceMessage::Join {
                 service_id,
                 session,
