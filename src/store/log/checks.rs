@@ -56,8 +56,7 @@ impl<D: Disk> Recovery<D> {
         for (log, said) in LogId::ALL.into_iter().zip(said) {
             let state = self.journal.log(log);
             if state.last < said {
-                let file = state.segments.back().or(self.unreadable.first());
-                let file = file.or(self.walks.keys().next()).copied();
+                let file = state.segments.back().or(self.walks.keys().next()).copied();
                 short.push((file.unwrap_or_default(), state.end, said));
             }
         }
@@ -109,9 +108,6 @@ impl<D: Disk> Recovery<D> {
 
     /// Where something unreadable is, if it cannot be told for sure.
     fn suspect(&self) -> (u16, usize) {
-        if let Some(file) = self.unreadable.first() {
-            return (*file, 0);
-        }
         let ends = self.journal.logs.iter().filter_map(|log| {
             let file = *log.segments.back()?;
             let bytes = self.journal.segment(file)?.memory.bytes();

@@ -7,7 +7,7 @@ use super::{LOGS, LogId};
 const MAGIC: [u8; 8] = *b"smp-log\n";
 /// Version of the format of segments and records.
 pub const FORMAT: u32 = 1;
-/// First bytes of a segment that is not to be believed.
+/// First bytes of a file that is not in use.
 const VOID: [u8; 8] = *b"smp-void";
 /// Bytes of a header.
 const COPY_LEN: usize = 64;
@@ -34,14 +34,12 @@ pub struct Header {
 /// What the first bytes of a file say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Beginning {
-    /// The file is not in use.
-    Unused,
+    /// The file is not in use; the last run that could use it.
+    Unused(u32),
     /// It is a segment.
     Segment(Header),
     /// It is a segment of a later version.
     Version(u32),
-    /// It was about to be taken into use.
-    Torn,
     /// It is none of these.
     Damaged,
 }
@@ -58,53 +56,43 @@ impl Header {
         bytes[24..32].copy_from_slice(&self.size.to_le_bytes());
         bytes[32..36].copy_from_slice(&self.run.to_le_bytes());
         bytes[36] = self.log.tag();
-        let crc = crc32c::crc32c(&bytes[..COPY_LEN - 4]);
-        bytes[COPY_LEN - 4..].copy_from_slice(&crc.to_le_bytes());
-        twice(&bytes)
+        twice(sealed(&mut bytes))
     }
 
-    /// What is written over a header that is not to be believed.
-    pub fn void() -> [u8; HEADER_LEN] {
+    /// The header of a file that is not in use. Its run is durable before that run uses the file:
+    /// so no later one takes the same number and finds records there that look like its own.
+    pub fn void(run: u32) -> [u8; HEADER_LEN] {
         let mut bytes = [0; COPY_LEN];
         bytes[..8].copy_from_slice(&VOID);
-        twice(&bytes)
+        bytes[32..36].copy_from_slice(&run.to_le_bytes());
+        twice(sealed(&mut bytes))
     }
 
     /// Reads the first bytes of a file.
     ///
     /// The copies are written one after the other. When the process ends meanwhile, the second is
-    /// what it was: zeros, or the header of an earlier use.
+    /// what it was.
     pub fn decode(segment: &[u8]) -> Beginning {
         let Some((first, rest)) = segment.split_first_chunk::<COPY_LEN>() else {
             return Beginning::Damaged;
         };
-        let Some((second, rest)) = rest.split_first_chunk::<COPY_LEN>() else {
-            return Beginning::Damaged;
-        };
-        match Self::decode_copy(first) {
-            Beginning::Damaged => match Self::decode_copy(second) {
-                Beginning::Unused if is_zero(second) => Beginning::Torn,
-                second => second,
-            },
-            Beginning::Unused if is_zero(first) => match Self::decode_copy(second) {
-                // A file that was never used is zero all over.
-                Beginning::Unused if !rest.iter().take(COPY_LEN).all(|byte| *byte == 0) => {
-                    Beginning::Damaged
-                }
-                second => second,
-            },
-            first => first,
+        match (Self::decode_copy(first), rest.first_chunk()) {
+            (Beginning::Damaged, Some(second)) => Self::decode_copy(second),
+            (first, _) => first,
         }
     }
 
     fn decode_copy(bytes: &[u8; COPY_LEN]) -> Beginning {
-        if is_zero(bytes) || bytes[..8] == VOID {
-            return Beginning::Unused;
-        }
         let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
         let u32_at = |at: usize| u32_from(bytes, at);
         let crc_is_right = crc32c::crc32c(&bytes[..COPY_LEN - 4]) == u32_at(COPY_LEN - 4);
-        if bytes[..8] != MAGIC || !crc_is_right {
+        if !crc_is_right {
+            return Beginning::Damaged;
+        }
+        if bytes[..8] == VOID {
+            return Beginning::Unused(u32_at(32));
+        }
+        if bytes[..8] != MAGIC {
             return Beginning::Damaged;
         }
         if u32_at(8) != FORMAT {
@@ -200,8 +188,11 @@ impl Control {
     }
 }
 
-fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == 0)
+/// Puts the checksum behind a header.
+fn sealed(copy: &mut [u8; COPY_LEN]) -> &[u8; COPY_LEN] {
+    let crc = crc32c::crc32c(&copy[..COPY_LEN - 4]);
+    copy[COPY_LEN - 4..].copy_from_slice(&crc.to_le_bytes());
+    copy
 }
 
 fn twice(copy: &[u8; COPY_LEN]) -> [u8; HEADER_LEN] {

@@ -16,9 +16,9 @@ pub trait Disk: Clone + fmt::Debug + Send + 'static {
     /// Maps a whole file.
     fn open(&self, name: &str) -> io::Result<Self::Memory>;
 
-    /// Makes a file of zeros that has all its space, is durable under its name and warm in memory.
-    /// On an error nothing stays behind.
-    fn create(&self, name: &str, size: usize) -> io::Result<Self::Memory>;
+    /// Makes a file that begins with a header and has all its space, is durable under its name and
+    /// warm in memory. On an error nothing stays behind.
+    fn create(&self, name: &str, size: usize, header: &[u8]) -> io::Result<Self::Memory>;
 
     /// Removes a file, if it is there.
     fn remove(&self, name: &str) -> io::Result<()>;

@@ -3,6 +3,7 @@
 use super::control::{Control, HEADER_LEN, Header};
 use super::disk::{Disk, Memory};
 use super::frame::{self, Frame, Head, Seed};
+use super::sync::SyncFailed;
 use super::{LOGS, LogId, Place};
 use crate::store::{Lsn, StoreError};
 use std::collections::{BTreeSet, VecDeque};
@@ -75,14 +76,22 @@ pub struct Journal<D: Disk> {
     /// By file number.
     pub(super) segments: Vec<Option<Segment<D::Memory>>>,
     pub(super) logs: [Log; LOGS],
+    /// Segments behind the end that counts, found when the store was opened.
+    pub(super) dropped: Vec<u16>,
     /// Unused segments.
     pub(super) ready: Vec<u16>,
     /// Number of the last record.
     pub(super) last: u64,
     /// Every record up to this number is durable.
     pub(super) synced: u64,
-    /// The last record tells of this one, or a later one, that it is durable.
-    attested: u64,
+    /// What the last record says that is durable.
+    pub(super) attesting: u64,
+    /// What `attested` becomes when what is being synced is durable.
+    pub(super) attests: u64,
+    /// What a durable record says that is durable. Only that is known after a loss of power.
+    pub(super) attested: u64,
+    /// Number of the last checkpoint.
+    checkpoint: u64,
     pub(super) run: u32,
     pub(super) dirty: Vec<u16>,
     pub(super) is_syncing: bool,
@@ -106,10 +115,14 @@ impl<D: Disk> Journal<D> {
             segment_len,
             segments: Vec::new(),
             logs: Default::default(),
+            dropped: Vec::new(),
             ready: Vec::new(),
             last: 0,
             synced: 0,
+            attesting: 0,
+            attests: 0,
             attested: 0,
+            checkpoint: 0,
             run: 0,
             dirty: Vec::new(),
             is_syncing: false,
@@ -245,6 +258,7 @@ impl<D: Disk> Journal<D> {
         }
         self.touch(file);
         self.last = head.lsn;
+        self.attesting = head.synced;
         let log = self.log_mut(log);
         log.end = offset + head.space();
         log.last = head.lsn;
@@ -287,22 +301,55 @@ impl<D: Disk> Journal<D> {
     /// Writes down that everything is durable, when nothing does and nothing else will soon: what
     /// is not known to have been durable counts as never written when it is damaged.
     pub(super) fn checkpoint(&mut self) {
-        let log = LogId::ALL
-            .into_iter()
-            .find(|log| self.head_len(*log).is_some());
-        let Some(log) = log else {
+        if self.synced != self.last || self.checkpoint == self.last {
+            return;
+        }
+        let logs = LogId::ALL.into_iter();
+        let mut logs = logs.filter_map(|log| Some((log, self.head_len(log)?)));
+        // A log with room needs no segment that may have to be attested first.
+        let with_room = |(log, len): &(LogId, usize)| self.log(*log).end + frame::space(0) <= *len;
+        let Some((log, _)) = logs.clone().find(with_room).or(logs.next()) else {
             return;
         };
-        if self.synced == self.last && self.attested < self.last {
-            // Without room the next record does it.
-            if self.append_control(log, Control::Checkpoint).is_ok() {
-                self.attested = self.last;
+        // Without room the next record does it.
+        if self.append_control(log, Control::Checkpoint).is_ok() {
+            self.checkpoint = self.last;
+        }
+    }
+
+    /// Says of files that they are not in use, and which run it is.
+    fn void(&mut self, files: Vec<u16>) {
+        let header = Header::void(self.run);
+        for file in files {
+            if let Some(segment) = self.segment_mut(file) {
+                segment.memory.write(0, &header);
+                self.touch(file);
             }
         }
     }
 
+    /// Begins to write where what counts ends. Each step is durable before the next.
+    pub(super) fn begin_run(&mut self) -> Result<(), SyncFailed> {
+        // Segments behind the end that counts would look like a part of what is written now.
+        let dropped = std::mem::take(&mut self.dropped);
+        self.void(dropped);
+        self.sync_now()?;
+        for log in LogId::ALL {
+            if !self.log(log).segments.is_empty() {
+                self.resume(log);
+            }
+        }
+        self.sync_now()?;
+        self.checkpoint();
+        self.sync_now()?;
+        // That these are not needed is attested only now.
+        let unused = self.ready.iter().chain(&self.odd).copied().collect();
+        self.void(unused);
+        self.sync_now()
+    }
+
     /// Voids whatever lies behind the end of a log, which another run may have written.
-    pub(super) fn resume(&mut self, log: LogId) {
+    fn resume(&mut self, log: LogId) {
         let (run, len) = (self.run, self.head_len(log).unwrap_or(0));
         let control = Control::Resume { run };
         let payload = control.encode();
@@ -379,10 +426,11 @@ impl<D: Disk> Journal<D> {
         Ok(())
     }
 
-    /// Makes segments ready that nobody needs, now that this is durable.
+    /// Makes segments ready that nobody needs, once that is attested: were it only durable, a
+    /// recovery that finds them overwritten would not know that they may be.
     pub(super) fn recycle(&mut self) {
         while let Some((file, lsn)) = self.retired.front().copied() {
-            if lsn > self.synced {
+            if lsn > self.attested {
                 break;
             }
             self.retired.pop_front();

@@ -121,8 +121,6 @@ impl<D: Disk> LogStore<D> {
             journal: Journal::new(disk, shard, len),
             on_damage,
             walks: BTreeMap::new(),
-            void: Vec::new(),
-            unreadable: Vec::new(),
             report: RecoveryReport::default(),
             upto: 0,
             tails: [0; LOGS],
@@ -161,24 +159,16 @@ impl<D: Disk> LogStore<D> {
         Ok((store, report))
     }
 
-    /// Begins to write where what counts ends.
+    /// Makes the store ready to be written.
     fn begin_run(&mut self) -> Result<(), OpenError> {
         let journal = &mut self.journal;
-        for log in LogId::ALL {
-            if !journal.log(log).segments.is_empty() {
-                journal.resume(log);
-            }
-        }
-        // Nothing is written before what it follows is durable, the end of the old run included.
-        journal.sync_now()?;
+        journal.begin_run()?;
         while let Some(prepare) = journal.wants_segment() {
             // Without space the store still opens: it can be drained.
             if let Err(error) = journal.segment_ready(prepare.run()) {
                 tracing::warn!("cannot prepare a segment: {error}");
             }
         }
-        journal.checkpoint();
-        journal.sync_now()?;
         Ok(())
     }
 }
@@ -187,10 +177,6 @@ pub(super) struct Recovery<D: Disk> {
     pub journal: Journal<D>,
     pub on_damage: OnDamage,
     pub walks: BTreeMap<u16, Walk>,
-    /// Files whose beginning must not be believed again.
-    void: Vec<u16>,
-    /// Files whose beginning cannot be read; legitimate if nothing is missing.
-    pub unreadable: Vec<u16>,
     report: RecoveryReport,
     /// Last record that counts.
     pub upto: u64,
@@ -230,8 +216,7 @@ impl<D: Disk> Recovery<D> {
             let memory = self.journal.disk.open(&name).map_err(self.io(&name))?;
             let len = memory.bytes().len();
             match Header::decode(memory.bytes()) {
-                Beginning::Unused => {}
-                Beginning::Torn => self.unreadable.push(file),
+                Beginning::Unused(run) => self.journal.run = run.max(self.journal.run),
                 Beginning::Damaged => {
                     let what = "the header of the segment cannot be read".to_owned();
                     self.damaged(file, 0, what)?;
@@ -275,7 +260,8 @@ impl<D: Disk> Recovery<D> {
         let synced = self.walks.values().map(|walk| walk.synced).max();
         let synced = synced.unwrap_or(0);
         self.journal.synced = synced;
-        self.journal.run = self.walks.values().map(|w| w.run).max().unwrap_or(0) + 1;
+        let run = self.walks.values().map(|walk| walk.run).max();
+        self.journal.run = run.unwrap_or(0).max(self.journal.run) + 1;
         self.upto = match self.on_damage {
             OnDamage::Refuse => self.contiguous_after(synced),
             OnDamage::Skip => u64::MAX,
@@ -363,13 +349,8 @@ impl<D: Disk> Recovery<D> {
     }
 
     fn missing(&mut self, next: u16, log: LogId, seq: u64) -> Result<(), OpenError> {
-        match self.unreadable.first() {
-            Some(file) => self.damaged(*file, 0, "its beginning cannot be read".to_owned()),
-            None => {
-                let what = format!("segment {seq} of {log}, which comes before it, is missing");
-                self.damaged(next, 0, what)
-            }
-        }
+        let what = format!("segment {seq} of {log}, which comes before it, is missing");
+        self.damaged(next, 0, what)
     }
 
     /// Finds where the last record that counts ends.
@@ -396,7 +377,7 @@ impl<D: Disk> Recovery<D> {
         (state.end, state.last, state.run) = (end, last, run);
     }
 
-    /// Tells unused files from those in use, and voids what must not be believed again.
+    /// Tells unused files from those in use.
     fn sort_out(&mut self) {
         let files: Vec<u16> = (0..self.journal.segments.len())
             .filter_map(|file| u16::try_from(file).ok())
@@ -413,24 +394,14 @@ impl<D: Disk> Recovery<D> {
                 }
                 continue;
             }
-            let is_stale = self.walks.get(&file).is_some_and(|walk| {
+            let is_dropped = self.walks.get(&file).is_some_and(|walk| {
                 let log = walk.header.log as usize;
-                walk.header.seq < self.tails[log]
+                walk.header.seq >= self.tails[log]
             });
-            let is_unused = Header::decode(segment.memory.bytes()) == Beginning::Unused;
-            if !is_stale && !is_unused {
-                self.void.push(file);
+            if is_dropped {
+                self.journal.dropped.push(file);
             }
             self.journal.add_unused(file);
-        }
-        if self.on_damage == OnDamage::Skip {
-            return;
-        }
-        for file in std::mem::take(&mut self.void) {
-            if let Some(segment) = self.journal.segment_mut(file) {
-                segment.memory.write(0, &Header::void());
-            }
-            self.journal.touch(file);
         }
     }
 }

@@ -78,14 +78,15 @@ impl Directory {
         })
     }
 
-    fn fill(&self, unfinished: &Path, size: usize) -> io::Result<File> {
+    fn fill(&self, unfinished: &Path, size: usize, header: &[u8]) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
         let file = options.mode(0o600).open(unfinished)?;
         fallocate(&file, FallocateFlags::empty(), 0, size as u64)?;
         // Written zeros make later commits cheaper than space that was never written.
         let zeros = vec![0; ZEROS_LEN.min(size)];
-        let mut left = size;
+        (&file).write_all(header)?;
+        let mut left = size - header.len();
         while left > 0 {
             let part = left.min(zeros.len());
             (&file).write_all(&zeros[..part])?;
@@ -135,9 +136,9 @@ impl Disk for Directory {
         self.map(name, file)
     }
 
-    fn create(&self, name: &str, size: usize) -> io::Result<Mapped> {
+    fn create(&self, name: &str, size: usize, header: &[u8]) -> io::Result<Mapped> {
         let unfinished = self.file(&format!("{name}{UNFINISHED}"));
-        let made = self.fill(&unfinished, size).and_then(|file| {
+        let made = self.fill(&unfinished, size, header).and_then(|file| {
             fs::rename(&unfinished, self.file(name))?;
             self.sync()?;
             self.map(name, file)

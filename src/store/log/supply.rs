@@ -1,5 +1,6 @@
 //! Segments made ready before they are needed, and removed when there are too many.
 
+use super::control::Header;
 use super::disk::Disk;
 use super::journal::{Journal, RESERVED_SEGMENTS, Segment};
 use std::io;
@@ -31,6 +32,7 @@ pub struct PrepareSegment<D> {
     disk: D,
     file: u16,
     len: usize,
+    run: u32,
 }
 
 /// A segment made ready, or why not.
@@ -40,7 +42,8 @@ pub struct Prepared<D: Disk>(io::Result<D::Memory>);
 impl<D: Disk> PrepareSegment<D> {
     /// Makes the file.
     pub fn run(self) -> Prepared<D> {
-        Prepared(self.disk.create(&file_name(self.file), self.len))
+        let header = Header::void(self.run);
+        Prepared(self.disk.create(&file_name(self.file), self.len, &header))
     }
 }
 
@@ -73,6 +76,7 @@ impl<D: Disk> Journal<D> {
             disk: self.disk.clone(),
             file,
             len: self.segment_len,
+            run: self.run,
         })
     }
 

@@ -46,6 +46,7 @@ impl<D: Disk> Journal<D> {
             return None;
         }
         self.is_syncing = true;
+        self.attests = self.attesting;
         let files = self.take_dirty();
         let files = files
             .into_iter()
@@ -70,6 +71,7 @@ impl<D: Disk> Journal<D> {
     pub fn synced(&mut self, upto: Lsn) {
         self.is_syncing = false;
         self.synced = self.synced.max(upto.0);
+        self.attested = self.attested.max(self.attests);
         self.recycle();
     }
 }

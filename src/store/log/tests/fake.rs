@@ -150,7 +150,7 @@ impl Disk for FakeDisk {
         })
     }
 
-    fn create(&self, name: &str, size: usize) -> io::Result<FakeMemory> {
+    fn create(&self, name: &str, size: usize, header: &[u8]) -> io::Result<FakeMemory> {
         self.with(|state| {
             let used: usize = state.files.values().map(|file| file.current.len()).sum();
             if state
@@ -159,9 +159,11 @@ impl Disk for FakeDisk {
             {
                 return Err(io::Error::from(io::ErrorKind::StorageFull));
             }
+            let mut bytes = vec![0; size];
+            bytes[..header.len()].copy_from_slice(header);
             let content = Content {
-                current: vec![0; size],
-                durable: vec![0; size],
+                current: bytes.clone(),
+                durable: bytes,
                 dirty: BTreeSet::new(),
             };
             state.files.insert(name.to_owned(), content);

@@ -7,6 +7,8 @@ use rand::Rng;
 
 /// Runs a life of several powers: changes, syncs, compaction, and then the power goes.
 fn lose_power_again_and_again(seed: u64, promise: Promise) {
+    // Shown when a test fails.
+    println!("seed {seed}");
     let mut world = World::new(seed, promise);
     for _ in 0..world.rng.random_range(2..5) {
         let steps = world.rng.random_range(0..150);
