@@ -280,7 +280,7 @@ fn subscribe(c: &mut Criterion) {
 struct Nowhere;
 
 impl Router for Nowhere {
-    fn shard_for(&mut self, _: &Request<'_>) -> u16 {
+    fn shard_for(&mut self, _: &Request<'_>, _: &SessionContext) -> u16 {
         0
     }
 
@@ -294,7 +294,7 @@ impl Router for Nowhere {
         black_box(requests);
     }
 
-    fn join_service(&mut self, _: SessionRef, _: &Arc<SessionContext>) -> Option<u16> {
+    fn join_service(&mut self, _: SessionRef, _: &Arc<SessionContext>, _: bool) -> Option<u16> {
         None
     }
 

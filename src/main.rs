@@ -1,6 +1,6 @@
 //! The relay's program: parses the command line and runs one command.
 
-use smp_server::cli::{self, Command, Console, Directories, init, serve, start};
+use smp_server::cli::{self, Command, Console, Directories, export, import, init, serve, start};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -20,6 +20,14 @@ fn main() -> ExitCode {
         Command::Start(options) => {
             let directories = Directories::from_environment(options.dir.as_deref());
             start::run(&options, &directories, &mut console, serve::serve)
+        }
+        Command::Import(options) => {
+            let directories = Directories::from_environment(options.dir.as_deref());
+            import::run(&options, &directories, &mut console)
+        }
+        Command::Export(options) => {
+            let directories = Directories::from_environment(options.dir.as_deref());
+            export::run(&options, &directories, &mut console)
         }
     })
 }

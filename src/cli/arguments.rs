@@ -1,5 +1,7 @@
 //! Commands and their options (spec: operations §1.1, §1.2, §1.6).
 
+use crate::cli::export::ExportOptions;
+use crate::cli::import::ImportOptions;
 use crate::cli::init::InitOptions;
 use crate::cli::start::StartOptions;
 use crate::cli::usage_error;
@@ -39,6 +41,10 @@ pub enum Command {
     Init(Box<InitOptions>),
     /// Start the server; its configuration is in /etc/opt/simplex/smp-server.ini
     Start(StartOptions),
+    /// Take over the state of a reference server, which stays as it is
+    Import(ImportOptions),
+    /// Write the state of this server, which must not run, for a reference server
+    Export(ExportOptions),
 }
 
 /// What the arguments ask for besides running a command: text and an exit status.

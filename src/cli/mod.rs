@@ -7,6 +7,8 @@
 pub mod arguments;
 mod credentials;
 pub mod directories;
+pub mod export;
+pub mod import;
 pub mod init;
 mod prompt;
 pub mod serve;

@@ -1,21 +1,17 @@
 //! The relay behind `start`: logging, the lock on its state, and the executors.
 
+use super::import::{self, Progress};
 use super::start::{LogLevel, StartPlan};
 use super::start_lines;
 use crate::runtime::lock::StateLock;
+use crate::runtime::migration::{self, MigrationError};
 use crate::runtime::{self, RelayPlan};
-use anyhow::{Context, bail};
+use anyhow::Context;
+use std::convert::Infallible;
+use std::fmt::Arguments;
 use std::io::{IsTerminal, Write, stderr, stdout};
-use std::path::Path;
 use std::{panic, process};
 use tracing::level_filters::LevelFilter;
-
-/// Files of the reference server whose queues and messages this version cannot take over.
-const FOREIGN_STATE: [&str; 3] = [
-    "smp-server-store.log",
-    "smp-server-messages.log",
-    "messages",
-];
 
 /// Runs the relay until it is told to stop.
 pub fn serve(plan: StartPlan) -> anyhow::Result<()> {
@@ -27,8 +23,12 @@ pub fn serve(plan: StartPlan) -> anyhow::Result<()> {
     let state = &plan.state_dir;
     std::fs::create_dir_all(state).with_context(|| format!("cannot create {}", state.display()))?;
     let _lock = StateLock::acquire(state)?;
-    refuse_foreign_state(state)?;
-    tracing::warn!("queues and messages are kept in memory only and are lost when the relay stops");
+    take_over(&plan)?;
+    if !plan.settings.storage.enable {
+        tracing::warn!(
+            "queues and messages are lost when the relay stops: [STORE_LOG] enable = off"
+        );
+    }
     if plan.maintenance {
         let line = "Server started in 'maintenance' mode, exiting";
         let _ = writeln!(stdout(), "{line}");
@@ -38,6 +38,7 @@ pub fn serve(plan: StartPlan) -> anyhow::Result<()> {
         settings: plan.settings,
         config_dir: plan.config_dir,
         state_dir: plan.state_dir,
+        skip_warnings: plan.skip_warnings,
     };
     runtime::run(&relay, |addresses| {
         let mut out = stdout().lock();
@@ -78,34 +79,33 @@ fn abort_on_panic() {
     }));
 }
 
-/// Starting beside the state of the reference server would answer its clients that their queues do
-/// not exist.
-fn refuse_foreign_state(state: &Path) -> anyhow::Result<()> {
-    for name in FOREIGN_STATE {
-        let file = state.join(name);
-        let has_content = file.metadata().is_ok_and(|m| m.is_dir() || m.len() > 0);
-        if has_content {
-            bail!(
-                "{} holds queues or messages of another server, which this version cannot take \
-                 over yet: set SMP_SERVER_LOG_PATH to an empty directory to start without them",
-                file.display()
-            );
-        }
+/// Imports the state of a reference server before the first start: without it, its clients would be
+/// answered that their queues do not exist.
+fn take_over(plan: &StartPlan) -> anyhow::Result<()> {
+    let (settings, state) = (&plan.settings, &plan.state_dir);
+    if !migration::is_due(settings, state)? {
+        return Ok(());
+    }
+    tracing::info!("importing {}...", state.display());
+    let mut progress = Progress::default();
+    let imported = migration::import(settings, state, plan.skip_warnings, &mut |done, total| {
+        progress.show(done, total);
+    });
+    progress.end();
+    let mut warn = |line: Arguments<'_>| {
+        tracing::warn!("{line}");
+        Ok::<_, Infallible>(())
+    };
+    let report = imported
+        .inspect_err(|error| {
+            if let MigrationError::Warnings(warnings) = error {
+                import::print_warnings(warnings, &mut warn);
+            }
+        })
+        .with_context(|| format!("cannot import {}", state.display()))?;
+    import::print_warnings(&report.warnings, &mut warn);
+    for line in import::summary(&report) {
+        tracing::info!("imported {line}");
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn state_of_the_reference_server_is_not_ignored() {
-        for name in FOREIGN_STATE {
-            let dir = tempfile::tempdir().unwrap();
-            assert!(refuse_foreign_state(dir.path()).is_ok());
-            std::fs::write(dir.path().join(name), "CREATE …\n").unwrap();
-            assert!(refuse_foreign_state(dir.path()).is_err(), "{name}");
-        }
-    }
 }

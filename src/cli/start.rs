@@ -6,6 +6,7 @@ use crate::cli::{CliError, Console, Directories, start_lines, version};
 use crate::config::settings::Https;
 use crate::config::{Settings, SettingsError};
 use crate::crypto::certificate::Fingerprint;
+use crate::store::log::STORE_FOLDER;
 use crate::transport::credential::{self, Credential, CredentialError};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -110,17 +111,9 @@ pub fn run(
     console: &mut Console<'_>,
     relay: impl FnOnce(StartPlan) -> anyhow::Result<()>,
 ) -> Result<(), CliError> {
-    let ini = directories.ini_file();
-    // A folder that may not be entered is not an uninitialized one.
-    let initialized = ini.try_exists().map_err(|error| {
-        CliError::Failed(anyhow::anyhow!("cannot read {}: {error}", ini.display()))
-    })?;
-    if !initialized {
+    if !is_initialized(directories)? {
         if !options.init {
-            let ini = ini.display();
-            return Err(CliError::Refused(format!(
-                "Error: server is not initialized ({ini} does not exist).\nRun `smp-server init`."
-            )));
+            return Err(not_initialized(directories));
         }
         init::run(initial_options(options), directories, console)?;
     }
@@ -132,6 +125,33 @@ pub fn run(
         check_https(https, console)?;
     }
     Ok(relay(plan)?)
+}
+
+fn is_initialized(directories: &Directories) -> Result<bool, CliError> {
+    let ini = directories.ini_file();
+    // A folder that may not be entered is not an uninitialized one.
+    ini.try_exists().map_err(|error| {
+        CliError::Failed(anyhow::anyhow!("cannot read {}: {error}", ini.display()))
+    })
+}
+
+fn not_initialized(directories: &Directories) -> CliError {
+    let ini = directories.ini_file();
+    CliError::Refused(format!(
+        "Error: server is not initialized ({} does not exist).\nRun `smp-server init`.",
+        ini.display()
+    ))
+}
+
+/// Reads the configuration of an initialized server.
+pub(super) fn load_settings(directories: &Directories) -> Result<Settings, CliError> {
+    if !is_initialized(directories)? {
+        return Err(not_initialized(directories));
+    }
+    Settings::load(&directories.ini_file()).map_err(|error| match error {
+        SettingsError::Syntax { .. } => CliError::Refused(error.to_string()),
+        _ => CliError::Failed(error.into()),
+    })
 }
 
 /// A configuration that starts as it is: pages with TLS need a certificate from elsewhere.
@@ -148,12 +168,8 @@ fn initial_options(options: &StartOptions) -> InitOptions {
 fn prepare(options: &StartOptions, directories: &Directories) -> Result<StartPlan, CliError> {
     let fingerprint =
         credential::check_stored_fingerprint(&directories.config).map_err(unusable)?;
-    let settings = Settings::load(&directories.ini_file()).map_err(|error| match error {
-        SettingsError::Syntax { .. } => CliError::Refused(error.to_string()),
-        _ => CliError::Failed(error.into()),
-    })?;
     Ok(StartPlan {
-        settings,
+        settings: load_settings(directories)?,
         config_dir: directories.config.clone(),
         state_dir: directories.state.clone(),
         fingerprint,
@@ -177,7 +193,9 @@ fn print_lines(plan: &StartPlan, console: &mut Console<'_>) -> Result<(), CliErr
     let information = settings.information.as_ref();
     let uri = information.map(|information| information.source_code.as_str());
     console.line(&start_lines::source_code(uri))?;
-    console.line(&start_lines::store_log(None))?;
+    let store = plan.state_dir.join(STORE_FOLDER);
+    let store = settings.storage.enable.then_some(&*store);
+    console.line(&start_lines::store_log(store))?;
     if let Some(advice) = start_lines::port_advice(&transport.port.ports) {
         console.line(advice)?;
     }

@@ -142,7 +142,7 @@ keys! {
         "One of virtual, dedicated, colocation, owned."
 }
 "STORE_LOG" {
-    STORE_ENABLE: bool = on_off, "enable", Set("on"), Some("off"), effect: Pending;
+    STORE_ENABLE: bool = on_off, "enable", Set("on"), Some("off");
         "Keep queues in a log, so that they are there again after a restart."
     STORE_QUEUES: QueueStorage = queue_storage, "store_queues", Set("memory"), Some("memory");
         "`memory` is the only storage of queues this server has: its own log."
@@ -155,11 +155,11 @@ keys! {
     DB_DELETED_TTL: String = text, "db_deleted_ttl", Commented("21"), Some("21"), effect: NO_POSTGRES;
     STORE_MESSAGES: MessageStorage = message_storage, "store_messages", Set("memory"), Some("memory");
         "`memory` here means the log of this server as well."
-    RESTORE_MESSAGES: bool = on_off, "restore_messages", Set("on"), None, effect: Pending;
+    RESTORE_MESSAGES: bool = on_off, "restore_messages", Set("on"), None;
         "Keep undelivered messages over a restart. When absent: as `enable`."
     EXPIRE_MESSAGES_DAYS: Duration = days, "expire_messages_days", Set("21"), Some("21");
         "When undelivered messages and notifications are dropped."
-    EXPIRE_MESSAGES_ON_START: bool = on_off, "expire_messages_on_start", Set("on"), Some("on"), effect: Pending;
+    EXPIRE_MESSAGES_ON_START: bool = on_off, "expire_messages_on_start", Set("on"), Some("on");
     EXPIRE_MESSAGES_ON_SEND: bool = on_off, "expire_messages_on_send", Set("off"), Some("on");
     EXPIRE_NTFS_HOURS: Duration = hours, "expire_ntfs_hours", Set("24"), Some("24");
     LOG_STATS: bool = on_off, "log_stats", Set("off"), Some("off"), effect: Pending;
@@ -229,10 +229,10 @@ keys! {
     SHARDS: u32 = within::<1, 1024>, "shards", Commented("4"), None;
         "Settings that the reference server does not have; all may be left out."
         "Threads that serve clients; by default every core, or all but one of four or more."
-    DURABILITY: Durability = durability, "durability", Commented("disk"), Some("disk"), effect: Pending;
+    DURABILITY: Durability = durability, "durability", Commented("disk"), Some("disk");
         "What a confirmed message or queue survives: `disk` - loss of power, `process` - the"
         "death of the server alone, which is faster."
-    SEGMENT_MB: u32 = within::<1, 1024>, "segment_mb", Commented("64"), Some("64"), effect: Pending;
+    SEGMENT_MB: u32 = within::<1, 1024>, "segment_mb", Commented("64"), Some("64");
         "Size of the files of the log, MiB."
     QUEUE_PLACEMENT: QueuePlacement = queue_placement, "queue_placement", Commented("local"), Some("local");
         "Which thread keeps a new queue: `local` - the one of its creator, `spread` - any,"

@@ -82,10 +82,10 @@ mod tests {
     #[test]
     fn a_fresh_file_gives_the_documented_values() {
         let settings = settings(&render(&[]));
-        // One line each for what is not there yet of [STORE_LOG] and [WEB].
+        // One line for what is not there yet of [WEB].
         let is_pending = |warning: &Warning| matches!(warning, Warning::Pending { .. });
         assert!(settings.warnings.iter().all(is_pending));
-        assert_eq!(settings.warnings.len(), 2);
+        assert_eq!(settings.warnings.len(), 1);
         assert!(settings.information.is_none());
         assert!(settings.storage.enable && settings.storage.restore_messages);
         assert!(!settings.storage.expire_messages_on_send && !settings.storage.log_stats);

@@ -150,6 +150,14 @@ pub enum PeerMessage {
         /// What to answer then, if somebody waits for it.
         confirmation: Option<Confirmation>,
     },
+    /// Give an id back unless it leads to a queue: whoever reserved it may have ended before the
+    /// queue was there, or before it gave the id back.
+    CheckAlias {
+        /// Space of the id.
+        kind: IdKind,
+        /// The id.
+        id: Id,
+    },
     /// About a service.
     Service(ServiceMessage),
 }

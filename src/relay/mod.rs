@@ -15,6 +15,7 @@ mod notification;
 mod operator;
 mod partition;
 mod pending;
+mod reference_statistics;
 mod release;
 mod request;
 mod service;

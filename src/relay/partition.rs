@@ -5,6 +5,7 @@
 //! whatever the number of shards.
 
 use crate::store::Id;
+use crate::store::log::Partitions;
 use aes::Aes128;
 use aes::cipher::{BlockDecrypt, BlockEncrypt, KeyInit};
 use rand::{CryptoRng, Rng, RngCore};
@@ -92,6 +93,16 @@ impl Partitioner {
         self.cipher.decrypt_block((&mut block).into());
         id[..KEYED_LEN].copy_from_slice(&block);
         id
+    }
+}
+
+impl Partitions for Partitioner {
+    fn partition(&self, id: &Id) -> u16 {
+        self.partition(id).0
+    }
+
+    fn shard(&self, partition: u16) -> u16 {
+        self.shard(Partition(partition))
     }
 }
 

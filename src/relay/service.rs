@@ -1,7 +1,7 @@
 //! Services: who they are, and which connection stands for each (spec: server §7).
 //!
 //! A service lives on the shard of its certificate's fingerprint, and its id is made for that
-//! shard: there it is registered, and there it is decided which of its connections is its
+//! shard, unless it was imported: there it is registered, and there it is decided which of its connections is its
 //! subscriber. The other shards are told, in order, and answer how many notifiers of theirs belong
 //! to the service.
 

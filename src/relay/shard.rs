@@ -395,6 +395,19 @@ impl<S: Store> Shard<S> {
                 }
                 None => {}
             },
+            PeerMessage::CheckAlias { kind, id } => {
+                if !matches!(self.store.find(kind, &id), Some(Location::Queue(_))) {
+                    let message = PeerMessage::ReleaseAlias {
+                        kind,
+                        id,
+                        confirmation: None,
+                    };
+                    effects.push(Effect::Peer {
+                        shard: from,
+                        message,
+                    });
+                }
+            }
             PeerMessage::Service(message) => self.service_message(from, message, effects),
             PeerMessage::ReleaseAlias {
                 kind,
@@ -402,6 +415,16 @@ impl<S: Store> Shard<S> {
                 confirmation,
             } => self.alias_released(kind, &id, confirmation, effects),
         }
+    }
+
+    /// What keeps the queues.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// The same, to be looked after.
+    pub fn store_mut(&mut self) -> &mut S {
+        &mut self.store
     }
 
     /// Whether a session is subscribed to messages or notifications of any queue by itself.

@@ -14,17 +14,20 @@ use idle::IdleRound;
 
 use super::mesh::Mesh;
 use super::registration::Registrations;
+use super::storage::StoreWatch;
 use crate::config::values::QueuePlacement;
 use crate::protocol::batch::MAX_BATCH_ITEMS;
 use crate::relay::{
-    Counters, MessageSweep, NotificationSweep, Partitioner, SessionRef, Shard, Timestamp,
+    Counters, MessageSweep, NotificationSweep, Partitioner, PeerMessage, ServiceSession,
+    SessionRef, Shard, Timestamp, service_home,
 };
 use crate::session::Session;
-use crate::store::{Id, MemoryStore};
+use crate::store::{AnyStore, Id, IdKind, Lsn, Store};
 use rand_chacha::ChaCha20Rng;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::io;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
@@ -45,7 +48,7 @@ pub struct Core {
     index: u16,
     partitioner: Partitioner,
     queue_placement: QueuePlacement,
-    shard: RefCell<Shard<MemoryStore>>,
+    shard: RefCell<Shard<AnyStore>>,
     sessions: RefCell<Sessions>,
     mesh: Mesh<CoreMessage>,
     rng: RefCell<ChaCha20Rng>,
@@ -60,6 +63,9 @@ pub struct Core {
     with_events: RefCell<BTreeSet<SessionRef>>,
     counters: RefCell<Counters>,
     registrations: Registrations,
+    store_watch: StoreWatch,
+    /// Whether the store could not be given more space.
+    disk_full: Cell<bool>,
     /// Silent sessions that may have to be closed.
     idle: RefCell<IdleRound>,
     /// The executor's main task, which looks at the shutdown flag.
@@ -73,7 +79,7 @@ impl Core {
         index: u16,
         partitioner: Partitioner,
         queue_placement: QueuePlacement,
-        shard: Shard<MemoryStore>,
+        shard: Shard<AnyStore>,
         mesh: Mesh<CoreMessage>,
         rng: ChaCha20Rng,
         event_interval: Duration,
@@ -93,6 +99,8 @@ impl Core {
             with_events: RefCell::default(),
             counters: RefCell::default(),
             registrations: Registrations::default(),
+            store_watch: StoreWatch::default(),
+            disk_full: Cell::new(false),
             idle: RefCell::default(),
             main: RefCell::default(),
         }
@@ -109,7 +117,7 @@ impl Core {
     }
 
     /// The shard; borrowed only within a poll.
-    pub fn shard(&self) -> &RefCell<Shard<MemoryStore>> {
+    pub fn shard(&self) -> &RefCell<Shard<AnyStore>> {
         &self.shard
     }
 
@@ -205,8 +213,8 @@ impl Core {
                     .send(*shard, CoreMessage::SessionClosed(reference));
             }
         }
-        if let Some(service_id) = session.service_id() {
-            let shard = self.partitioner.shard_of(&service_id);
+        if let Some(service) = session.service() {
+            let (service_id, shard) = (service.id, self.home_of(service));
             if shard == self.index {
                 self.run(|router| router.leave_service(reference, &service_id));
             } else {
@@ -215,6 +223,12 @@ impl Core {
             }
         }
         self.mesh.announce();
+    }
+
+    /// The shard where the subscriber of a service is decided.
+    fn home_of(&self, service: &ServiceSession) -> u16 {
+        self.partitioner
+            .shard_of(&service_home(&service.fingerprint))
     }
 
     fn connection(&self, session: SessionRef) -> Option<Rc<Connection>> {
@@ -233,7 +247,51 @@ impl Core {
         let result = work(&mut router);
         router.carry_out();
         self.mesh.announce();
+        self.store_watch.note(self.shard.borrow().store().last());
         result
+    }
+
+    /// Who is to be told of changes in the store.
+    pub fn store_watch(&self) -> &StoreWatch {
+        &self.store_watch
+    }
+
+    /// Everything up to a change is durable: lets the answers go that promise it.
+    pub fn synced(&self, upto: Lsn) {
+        self.run(|router| {
+            let mut shard = self.shard.borrow_mut();
+            if let Some(store) = shard.store_mut().log() {
+                store.synced(upto);
+            }
+            shard.release_durable(&mut router.effects);
+        });
+    }
+
+    /// Asks the shards that link ids lead to whether they still have a queue for them.
+    pub fn check_aliases(&self, aliases: Vec<(Id, u16)>) {
+        for (id, shard) in aliases {
+            let kind = IdKind::Link;
+            let message = CoreMessage::Peer(PeerMessage::CheckAlias { kind, id });
+            self.mesh.send(shard, message);
+        }
+        self.mesh.announce();
+    }
+
+    /// Says once that the store gets no more space.
+    pub fn note_full_disk(&self, error: &io::Error) {
+        if !self.disk_full.replace(true) {
+            tracing::error!(
+                "no space for the log: {error}. Existing queues are served; new queues and \
+                 messages are refused until there is some"
+            );
+        }
+    }
+
+    /// Says that there is space again.
+    pub fn note_space(&self) {
+        if self.disk_full.replace(false) {
+            tracing::info!("there is space for the log again");
+        }
     }
 
     /// Asks the shard of a queue to push its message again.

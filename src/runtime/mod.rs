@@ -8,11 +8,13 @@ mod connection;
 mod core;
 pub mod lock;
 mod mesh;
+pub mod migration;
 mod partition_key;
 mod placement;
 mod registration;
 mod server;
 mod shutdown;
+mod storage;
 mod sweeps;
 mod timers;
 

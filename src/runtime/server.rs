@@ -6,19 +6,21 @@ use super::mesh::{self, Mesh, MeshAlarm};
 use super::partition_key;
 use super::placement;
 use super::shutdown::{DRAIN_TIME, Shutdown};
+use super::storage;
 use super::sweeps::{SweepReport, SweepTotals, Sweeps};
 use super::timers;
 use crate::config::settings::Settings;
 use crate::protocol::{Version, VersionRange};
 use crate::relay::{PARTITIONS, Partitioner, Shard, ShardConfig};
 use crate::session::Identity;
-use crate::store::MemoryStore;
+use crate::store::AnyStore;
+use crate::store::log::{OpenError, RehomeError, StoreDirectory, SyncFailed};
 use crate::transport::config::{ServerOptions, server_config};
 use crate::transport::credential::{Credential, CredentialError};
 use crate::transport::listener::{ListenError, Listener, Reservation};
 use futures_lite::future::poll_fn;
 use glommio::timer::sleep;
-use glommio::{GlommioError, LocalExecutorBuilder, Placement, spawn_local};
+use glommio::{GlommioError, LocalExecutorBuilder, Placement, PoolPlacement, spawn_local};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use rustls::ServerConfig;
@@ -34,6 +36,7 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 /// Registered buffers of an executor: only sockets use it, which need none.
 const IO_MEMORY: usize = 64 << 10;
@@ -53,6 +56,8 @@ pub struct RelayPlan {
     pub config_dir: PathBuf,
     /// Folder with the state, locked by the caller.
     pub state_dir: PathBuf,
+    /// Whether to keep what can be read of a damaged store.
+    pub skip_warnings: bool,
 }
 
 /// Why the relay did not start or stopped by itself.
@@ -83,6 +88,15 @@ pub enum RunError {
          unit, `ulimit -l` in a shell)"
     )]
     Executor(String),
+    /// The store cannot be opened.
+    #[error("{0}{advice}", advice = salvage_advice(.0))]
+    Store(#[from] OpenError),
+    /// The store of the state directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] RehomeError),
+    /// What was received cannot be kept.
+    #[error(transparent)]
+    Sync(#[from] SyncFailed),
     /// Signals cannot be received.
     #[error("signal handlers: {0}")]
     Signals(io::Error),
@@ -116,6 +130,10 @@ struct Shared {
     tls: Arc<ServerConfig>,
     identity: Arc<Identity>,
     partitioner: Partitioner,
+    /// Where queues are kept, if they are.
+    store_directory: Option<StoreDirectory>,
+    /// Secret of the state directory.
+    key: Zeroizing<[u8; 16]>,
     addresses: Vec<SocketAddr>,
     shards: u16,
     shutdown: Shutdown,
@@ -148,11 +166,8 @@ impl Relay {
             web: None,
         };
         let cores = placement::allowed_cores();
-        let shards = settings
-            .relay
-            .shards
-            .unwrap_or_else(|| placement::default_shards(cores.len()))
-            .clamp(1, usize::from(PARTITIONS));
+        let shard_count = shard_count(settings, cores.len());
+        let shards = usize::from(shard_count);
         let key = partition_key::load_or_create(&plan.state_dir)
             .map_err(|(file, source)| RunError::PartitionKey { file, source })?;
         raise_descriptor_limit();
@@ -166,12 +181,21 @@ impl Relay {
             .collect::<Result<Vec<_>, _>>()?;
         let addresses: Vec<_> = reservations.iter().map(Reservation::address).collect();
         let shutdown = Shutdown::new(shards);
-        let shard_count = u16::try_from(shards).unwrap_or(PARTITIONS);
+        let partitioner = Partitioner::new(&key, shard_count);
+        let store_directory = storage::prepare(
+            settings,
+            &plan.state_dir,
+            &partitioner,
+            &key,
+            plan.skip_warnings,
+        )?;
         let shared = Arc::new(Shared {
             settings: settings.clone(),
             tls: server_config(&credential, options)?,
             identity: Arc::new(identity(&credential, settings)?),
-            partitioner: Partitioner::new(&key, shard_count),
+            partitioner,
+            store_directory,
+            key,
             addresses: addresses.clone(),
             shards: shard_count,
             shutdown: shutdown.clone(),
@@ -271,6 +295,16 @@ fn identity(credential: &Credential, settings: &Settings) -> Result<Identity, Ru
     })
 }
 
+/// What an operator can do about a damaged store.
+fn salvage_advice(error: &OpenError) -> &'static str {
+    match error {
+        OpenError::Damaged(_) => {
+            ". Restore a backup, or keep what can be read: `smp-server start --skip-warnings`"
+        }
+        _ => "",
+    }
+}
+
 fn log_sweep(totals: SweepTotals) {
     let SweepTotals {
         stored,
@@ -284,8 +318,17 @@ fn whole_seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
+/// As many shards as are set, or as suit the cores.
+pub(super) fn shard_count(settings: &Settings, cores: usize) -> u16 {
+    let shards = settings.relay.shards;
+    let shards = shards.unwrap_or_else(|| placement::default_shards(cores));
+    u16::try_from(shards)
+        .unwrap_or(PARTITIONS)
+        .clamp(1, PARTITIONS)
+}
+
 /// Every connection is a descriptor: takes as many as the system lets this process have.
-fn raise_descriptor_limit() {
+pub(super) fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -305,16 +348,21 @@ fn run_shard(
     mesh: Mesh<CoreMessage>,
     report: &mpsc::Sender<Report>,
 ) -> Result<(), RunError> {
+    let (settings, partitioner) = (&shared.settings, &shared.partitioner);
+    let directory = shared.store_directory.as_ref();
+    let store = storage::open(settings, directory, index, partitioner, &shared.key)?;
     let executor = LocalExecutorBuilder::new(placement)
         .name(&format!("shard-{index}"))
         .io_memory(IO_MEMORY)
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(storage::BLOCKING_THREADS))
         .make()?;
-    executor.run(run_executor(index, shared, mesh, report))
+    executor.run(run_executor(index, shared, store, mesh, report))
 }
 
 async fn run_executor(
     index: u16,
     shared: &Shared,
+    store: AnyStore,
     mesh: Mesh<CoreMessage>,
     report: &mpsc::Sender<Report>,
 ) -> Result<(), RunError> {
@@ -331,7 +379,7 @@ async fn run_executor(
             notification_ttl: whole_seconds(settings.storage.notifications.ttl),
             day_starts_at: 0,
         },
-        MemoryStore::new(),
+        store,
         ChaCha20Rng::from_os_rng(),
     );
     let core = Rc::new(Core::new(
@@ -370,6 +418,17 @@ async fn run_executor(
         // The main thread may have given up already.
         let _ = swept.send(Report::Swept(sweep));
     });
+    let durability = settings.relay.durability;
+    let keeping = [
+        spawn_local(storage::keep_space(Rc::clone(&core))),
+        spawn_local(storage::maintain(Rc::clone(&core))),
+        spawn_local(storage::save_days(Rc::clone(&core))),
+        spawn_local(storage::check_aliases(Rc::clone(&core))),
+        spawn_local({
+            let (core, failure) = (Rc::clone(&core), Rc::clone(&failure));
+            async move { failure.set(storage::keep_durable(core, durability).await) }
+        }),
+    ];
     // The main thread may have given up already.
     let _ = report.send(Report::Listening);
 
@@ -379,22 +438,23 @@ async fn run_executor(
     }
     drain(&core, &shared.shutdown).await;
     receiving.cancel().await;
-    for task in timers {
+    for task in timers.into_iter().chain(keeping) {
         task.cancel().await;
     }
+    storage::finish(&core)?;
     result
 }
 
-/// A listener's failure, which ends the executor, and the task that waits for it.
+/// What fails and ends the executor, and the task that waits for it.
 #[derive(Default)]
 struct Failure {
-    error: Cell<Option<ListenError>>,
+    error: Cell<Option<RunError>>,
     waiting: RefCell<Option<Waker>>,
 }
 
 impl Failure {
-    fn set(&self, error: ListenError) {
-        self.error.set(Some(error));
+    fn set(&self, error: impl Into<RunError>) {
+        self.error.set(Some(error.into()));
         if let Some(waker) = self.waiting.take() {
             waker.wake();
         }
@@ -404,7 +464,7 @@ impl Failure {
     async fn or_stop(&self, shutdown: &Shutdown, core: &Core) -> Result<(), RunError> {
         poll_fn(|cx| {
             if let Some(error) = self.error.take() {
-                return Poll::Ready(Err(error.into()));
+                return Poll::Ready(Err(error));
             }
             if shutdown.is_requested() {
                 return Poll::Ready(Ok(()));

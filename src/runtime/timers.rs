@@ -34,7 +34,12 @@ pub fn spawn(
         spawn_local(check_stalled(core())),
         spawn_local(forget_closed(core())),
         spawn_local(deliver_notifications(core(), relay.ntf_delivery_interval)),
-        spawn_local(expire_messages(core(), storage.messages, swept)),
+        spawn_local(expire_messages(
+            core(),
+            storage.messages,
+            storage.expire_messages_on_start,
+            swept,
+        )),
         spawn_local(expire_notifications(core(), storage.notifications)),
     ];
     // Without an interval they are told at once.
@@ -95,10 +100,15 @@ async fn tell_of_ended_subscriptions(core: Rc<Core>, interval: Duration) {
 async fn expire_messages(
     core: Rc<Core>,
     expiration: Expiration,
+    at_once: bool,
     swept: impl Fn(SweepReport) + 'static,
 ) {
+    let mut due = at_once;
     loop {
-        wait(expiration.check_interval).await;
+        if !due {
+            wait(expiration.check_interval).await;
+        }
+        due = false;
         if core.index() == 0 {
             tracing::info!("Started expiring messages...");
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 /// Where commands go.
 pub trait Router {
     /// The shard that executes a command. Asked once for each: new queues may go anywhere.
-    fn shard_for(&mut self, request: &Request<'_>) -> u16;
+    fn shard_for(&mut self, request: &Request<'_>, context: &SessionContext) -> u16;
 
     /// Hands commands of one session to a shard, in order.
     fn dispatch(

@@ -12,7 +12,7 @@ use crate::crypto::chain::{BlockChain, ChainError};
 use crate::crypto::pad;
 use crate::protocol::batch::decode_batch;
 use crate::protocol::{BLOCK_SIZE, BLOCK_TAG_SIZE, Command, ErrorType, Response};
-use crate::relay::{Answer, SessionContext, SessionRef, Ticket};
+use crate::relay::{Answer, ServiceSession, SessionContext, SessionRef, Ticket};
 use crate::store::Id;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -94,8 +94,13 @@ impl Session {
     }
 
     /// The service whose connection this is.
+    pub fn service(&self) -> Option<&ServiceSession> {
+        self.context.service()
+    }
+
+    /// Its id.
     pub fn service_id(&self) -> Option<Id> {
-        self.context.service().map(|service| service.id)
+        self.service().map(|service| service.id)
     }
 
     /// Handles a received block: dispatches its commands, answers what needs no shard. Returns how
@@ -149,7 +154,8 @@ impl Session {
                 continue;
             }
             pending.push_command(corr_id, entity_id, &request.command);
-            let (order, shard) = (Order::of(&request.command), router.shard_for(&request));
+            let order = Order::of(&request.command);
+            let shard = router.shard_for(&request, &context);
             if self.held.is_empty() && self.gate.admits(order, shard) {
                 self.gate.dispatched(order, shard);
                 pending.dispatched(index, order, shard);

@@ -4,9 +4,13 @@
 //! messages. Every change is appended and gets a log sequence number ([`Lsn`]); the shard answers a
 //! client only once the change it promises is durable.
 
+mod any;
+pub mod log;
 mod memory;
 mod record;
+pub mod reference;
 
+pub use any::AnyStore;
 pub use memory::MemoryStore;
 pub use record::{
     ActiveDays, IdKind, LinkContent, Message, MessageKind, NotifierRecord, QueueChange,

@@ -6,6 +6,7 @@ use crate::protocol::error::BlockingInfo;
 use crate::protocol::handshake::ServiceRole;
 use crate::protocol::response::QueueMode;
 use smallvec::SmallVec;
+use std::ops::AddAssign;
 
 /// The four separate spaces of queue ids (spec: protocol §16.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -164,6 +165,19 @@ impl Totals {
     /// Services of every role.
     pub fn services(&self) -> u64 {
         self.messaging_services + self.notifier_services + self.proxy_services
+    }
+}
+
+impl AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        self.queues += other.queues;
+        self.notifiers += other.notifiers;
+        self.messages += other.messages;
+        self.messaging_services += other.messaging_services;
+        self.notifier_services += other.notifier_services;
+        self.messaging_service_queues += other.messaging_service_queues;
+        self.notifier_service_queues += other.notifier_service_queues;
+        self.proxy_services += other.proxy_services;
     }
 }
 

@@ -35,6 +35,7 @@ impl Default for Setup {
         .set("RELAY", "address", "127.0.0.1")
         .set("RELAY", "shards", "1")
         .set("RELAY", "pending_end_interval_ms", "50")
+        .set("RELAY", "segment_mb", "1")
     }
 }
 

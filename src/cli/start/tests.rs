@@ -89,7 +89,7 @@ fn a_reference_server_starts_with_the_same_identity() {
          Server address: smp://6lP92qPwJEPx25Z1j2Yby8fwDfcp5-Eao_10zrgp3aI=@<hostnames>:25223\n\
          Warning: server source code is not specified.\n\
          Add 'source_code' property to [INFORMATION] section of INI file.\n\
-         Store log disabled.\n\
+         Store log: {}\n\
          \n\
          WARNING: the clients will use port 443 by default soon.\n\
          Set `port` in smp-server.ini section [TRANSPORT] to `5223,443`\n\
@@ -97,7 +97,12 @@ fn a_reference_server_starts_with_the_same_identity() {
          expiring messages after 21 days\n\
          expiring clients inactive for 21600 seconds every 3600 seconds\n\
          creating new queues allowed\n",
-        version::version_line()
+        version::version_line(),
+        sandbox
+            .directories()
+            .state
+            .join("smp-server-store")
+            .display(),
     );
     assert_eq!(output, expected);
 }

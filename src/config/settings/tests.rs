@@ -34,8 +34,7 @@ fn the_file_of_the_reference() {
     assert_eq!(
         warnings(&settings),
         [
-            "in [STORE_LOG] has no effect yet: enable, restore_messages, \
-             expire_messages_on_start, log_stats",
+            "in [STORE_LOG] has no effect yet: log_stats",
             "in [TRANSPORT] has no effect yet: control_port",
             "in [WEB] has no effect yet: static_path",
         ]
@@ -86,10 +85,7 @@ fn an_old_file() {
     let settings = load(text).unwrap();
     assert_eq!(
         warnings(&settings),
-        [
-            "in [STORE_LOG] has no effect yet: enable",
-            "in [WEB] has no effect yet: static_path",
-        ]
+        ["in [WEB] has no effect yet: static_path"]
     );
     assert_eq!(settings.inactive_clients, None);
     assert!(settings.storage.enable && settings.storage.restore_messages);

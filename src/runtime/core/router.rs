@@ -269,7 +269,13 @@ impl CoreRouter<'_> {
 }
 
 impl Router for CoreRouter<'_> {
-    fn shard_for(&mut self, request: &Request<'_>) -> u16 {
+    fn shard_for(&mut self, request: &Request<'_>, context: &SessionContext) -> u16 {
+        // An imported service has an id that leads elsewhere than to it.
+        if let (Command::Subs(_) | Command::NSubs(_), Some(service)) =
+            (&request.command, context.service())
+        {
+            return self.core.home_of(service);
+        }
         match <&Id>::try_from(request.transmission.entity_id) {
             Ok(id) => self.core.partitioner.shard_of(id),
             Err(_) if matches!(request.command, Command::New(_)) => self.shard_for_new(request),
@@ -307,8 +313,8 @@ impl Router for CoreRouter<'_> {
         context: &Arc<SessionContext>,
         by_new: bool,
     ) -> Option<u16> {
-        let service_id = context.service()?.id;
-        let shard = self.core.partitioner.shard_of(&service_id);
+        let service = context.service()?;
+        let (service_id, shard) = (service.id, self.core.home_of(service));
         if shard == self.core.index {
             self.core.shard.borrow_mut().join_service(
                 session,

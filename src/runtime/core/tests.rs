@@ -43,7 +43,7 @@ fn cores_with(count: u16, placement: QueuePlacement, event_interval: Duration) -
                 day_starts_at: 0,
             };
             let rng = |n| ChaCha20Rng::seed_from_u64(2 * u64::from(index) + n);
-            let shard = Shard::new(config, MemoryStore::new(), rng(0));
+            let shard = Shard::new(config, AnyStore::Memory(Box::default()), rng(0));
             let (partitioner, rng) = (partitioner.clone(), rng(1));
             Core::new(
                 index,
@@ -560,7 +560,7 @@ fn a_session_joins_its_service_wherever_that_lives() {
         let service = ServiceSession {
             id,
             role: ServiceRole::Notifier,
-            fingerprint: [1; 32],
+            fingerprint: [id[0]; 32],
             session_key: [2; 32],
         };
         let context =

@@ -36,7 +36,7 @@ pub const SERVICE_ID: Id = [0x5e; 24];
 pub const SERVICE_SHARD: u16 = 9;
 
 impl Router for Notes {
-    fn shard_for(&mut self, request: &Request<'_>) -> u16 {
+    fn shard_for(&mut self, request: &Request<'_>, _: &SessionContext) -> u16 {
         request
             .transmission
             .entity_id

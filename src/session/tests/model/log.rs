@@ -2,9 +2,10 @@
 
 use crate::crypto::keys::PublicAuthKey;
 use crate::protocol::command::QueueRequest;
+use crate::protocol::handshake::ServiceRole;
 use crate::protocol::transmission::Transmission;
 use crate::protocol::{Command, Response, Version};
-use crate::relay::{Answer, Request, SessionContext, Ticket};
+use crate::relay::{Answer, Request, ServiceSession, SessionContext, Ticket};
 use crate::store::Id;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -78,6 +79,8 @@ pub struct Log {
     /// Answers of the last one begun that have not arrived.
     due: VecDeque<Ticket>,
     pushes: HashMap<Id, Pushes>,
+    /// Whether the session has ever been the subscriber of its service.
+    pub has_joined: bool,
     /// When subscriptions of entities took effect, by command.
     confirmations: HashMap<Ticket, (Id, u64)>,
 }
@@ -138,6 +141,7 @@ impl Log {
             begun: 0,
             due: VecDeque::new(),
             pushes: HashMap::new(),
+            has_joined: false,
             confirmations: HashMap::new(),
         }
     }
@@ -263,6 +267,12 @@ impl Log {
         let own = Transmission::decode(&sent.bytes, context.version()).expect("well-formed");
         assert_eq!(t.entity_id, own.entity_id);
         sent.received = true;
+        let notifies = |s: &ServiceSession| s.role == ServiceRole::Notifier;
+        let by_service = t.command.starts_with(b"SOK ") && context.service().is_some_and(notifies);
+        assert!(
+            self.has_joined || !by_service,
+            "{ticket:?} was confirmed before the session stood for its service"
+        );
         if let Some((entity, at)) = self.confirmations.get(&ticket) {
             self.pushes.entry(*entity).or_default().confirmed = Some(*at);
         }

@@ -4,14 +4,17 @@
 //! The model is told what takes effect when, and must give the same answers and pushes; what
 //! clients receive must be what shards gave, in the order that is promised. A seed decides
 //! everything: `SMP_MODEL_SEED=<seed>` runs one again and shows it step by step,
-//! `SMP_MODEL_RUNS=<number>` runs as many seeds as wanted.
+//! `SMP_MODEL_RUNS=<number>` runs as many seeds as wanted, both together from that seed on.
 
 mod commands;
+mod compare;
+mod life;
 mod log;
 mod mesh;
 mod observe;
 mod party;
 mod reference;
+mod relay;
 mod run;
 mod semantics;
 mod world;
@@ -63,12 +66,16 @@ fn setting(name: &str) -> Option<u64> {
 
 #[test]
 fn the_relay_does_what_the_model_does() {
-    if let Some(seed) = setting("SMP_MODEL_SEED") {
+    let (first, runs) = (setting("SMP_MODEL_SEED"), setting("SMP_MODEL_RUNS"));
+    if let (Some(seed), None) = (first, runs) {
         run::run(seed, true);
         return;
     }
     let mut coverage = BTreeMap::new();
-    for seed in 0..setting("SMP_MODEL_RUNS").unwrap_or(RUNS) {
+    for seed in (first.unwrap_or(0)..)
+        .zip(0..runs.unwrap_or(RUNS))
+        .map(|(seed, _)| seed)
+    {
         for (what, count) in run::run(seed, false) {
             *coverage.entry(what).or_insert(0) += count;
         }

@@ -1,6 +1,6 @@
 //! One run: a seed, some hundred steps, and what must be true at the end.
 
-use super::mesh::Relay;
+use super::relay::Relay;
 use crate::relay::tests::inspect;
 use rand::Rng;
 use rand::seq::IteratorRandom;

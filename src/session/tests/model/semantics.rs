@@ -1,16 +1,13 @@
 //! What each command does to the [`Reference`], and what it must answer (spec: server §3).
 
-use super::reference::{Event, Link, Message, MessageNo, Notifier, Queue, QueueNo, Reference};
-use crate::crypto::hash;
-use crate::crypto::keys::{PublicAuthKey, SharedSecret};
-use crate::protocol::command::{LinkData, NewQueue, NotifierCredentials, QueueRequest};
+use super::reference::{Event, Message, MessageNo, QueueNo, Reference};
+use crate::crypto::keys::PublicAuthKey;
 use crate::protocol::error::CommandError;
 use crate::protocol::handshake::ServiceRole;
 use crate::protocol::response::QueueMode;
 use crate::protocol::{Command, ErrorType};
 use crate::relay::{Request, ServiceSession, SessionRef, Ticket};
 use crate::store::{Id, IdKind};
-use std::collections::{HashMap, HashSet, VecDeque};
 
 /// A command that takes effect now.
 pub struct Given<'a> {
@@ -73,8 +70,8 @@ pub enum Expected {
     Soks(Id),
 }
 
-const AUTH: ErrorType = ErrorType::Auth;
-const PROHIBITED: ErrorType = ErrorType::Cmd(CommandError::Prohibited);
+pub const AUTH: ErrorType = ErrorType::Auth;
+pub const PROHIBITED: ErrorType = ErrorType::Cmd(CommandError::Prohibited);
 
 /// The space of a command's entity; none for those without a queue.
 pub fn entity_kind(command: &Command<'_>) -> Option<IdKind> {
@@ -306,148 +303,6 @@ impl Reference {
         }
     }
 
-    fn lset(
-        &mut self,
-        given: &Given<'_>,
-        number: QueueNo,
-        link_id: &[u8],
-        data: &LinkData<'_>,
-    ) -> Expected {
-        let Ok(id) = Id::try_from(link_id) else {
-            return Expected::Failed(PROHIBITED);
-        };
-        let link = Link {
-            id,
-            fixed: data.fixed.to_vec(),
-            user: data.user.to_vec(),
-        };
-        let queue = &self.queues[number];
-        let may = match &queue.link {
-            _ if queue.is_secured_messaging() => false,
-            Some(current) => (current.id, &current.fixed) == (link.id, &link.fixed),
-            None => self.may_have_link(given, &id),
-        };
-        if may {
-            self.set_link(number, Some(link));
-            Expected::Ok
-        } else {
-            Expected::Failed(AUTH)
-        }
-    }
-
-    fn may_have_link(&self, given: &Given<'_>, id: &Id) -> bool {
-        match given.link {
-            LinkVerdict::Here => !self.is_link_taken(id),
-            LinkVerdict::Denied => false,
-            LinkVerdict::Reserved => {
-                assert!(self.find(IdKind::Link, id).is_none(), "reserved and used");
-                true
-            }
-            LinkVerdict::Undecided => panic!("answered before the home of the link id"),
-        }
-    }
-
-    fn create(&mut self, given: &Given<'_>, new: &NewQueue<'_>) -> Expected {
-        if given.service.is_some() && !new.subscribe {
-            return Expected::Failed(PROHIBITED);
-        }
-        let own = |data: &LinkData<'_>| (data.fixed.to_vec(), data.user.to_vec());
-        let (mode, sender, link) = match &new.queue {
-            None => (None, None, None),
-            Some(QueueRequest::Messaging(link)) => {
-                let sender = link.as_ref().map(|l| l.sender_id);
-                let link = link.as_ref().map(|l| (None, own(&l.data)));
-                (Some(QueueMode::Messaging), sender, link)
-            }
-            Some(QueueRequest::Contact(link)) => {
-                let sender = link.as_ref().map(|l| l.sender_id);
-                let link = link.as_ref().map(|l| (Some(l.link_id), own(&l.data)));
-                (Some(QueueMode::Contact), sender, link)
-            }
-        };
-        let chosen = hash::sender_id(given.request.transmission.corr_id);
-        if sender.is_some_and(|id| id != chosen) {
-            return Expected::Failed(PROHIBITED);
-        }
-        let sender = sender.map(|_| chosen);
-        let wanted = link.as_ref().and_then(|(id, _)| *id);
-        let wanted = wanted.map(|id| Id::try_from(id).expect("24 bytes"));
-        if wanted.is_some_and(|id| !self.may_have_link(given, &id))
-            || sender.is_some_and(|id| self.find(IdKind::Sender, &id).is_some())
-        {
-            return Expected::Failed(AUTH);
-        }
-        let listens = new.subscribe
-            && given.service.is_none()
-            && !self.closed.contains(&(given.session, given.home));
-        Expected::Ids(Box::new(Created {
-            keys: vec![new.auth_key],
-            mode,
-            sender,
-            link: link.map(|(_, (fixed, user))| (wanted, fixed, user)),
-            notifier: new
-                .notifier
-                .as_ref()
-                .map(|n: &NotifierCredentials| n.auth_key),
-            service: service_of(given),
-            subscriber: listens.then_some((given.session, given.ticket)),
-        }))
-    }
-
-    /// A queue exists, under the ids of the answer.
-    pub fn created(
-        &mut self,
-        created: Created,
-        ids: (Id, Id, Option<Id>),
-        secret: SharedSecret,
-        notifier: Option<Notifier>,
-        home: u16,
-    ) {
-        let (recipient, sender, link) = ids;
-        self.tally.created += 1;
-        self.queues.push(Queue {
-            home,
-            recipient,
-            sender,
-            keys: created.keys,
-            sender_key: None,
-            mode: created.mode,
-            link: None,
-            secret,
-            notifier,
-            off: false,
-            deleted: false,
-            messages: VecDeque::new(),
-            subscriber: created.subscriber,
-            getters: HashSet::new(),
-            delivered: HashMap::new(),
-        });
-        if let Some(((_, fixed, user), id)) = created.link.zip(link) {
-            self.set_link(self.queues.len() - 1, Some(Link { id, fixed, user }));
-        }
-    }
-
-    fn delete(&mut self, session: SessionRef, number: QueueNo) -> Expected {
-        let (subscriber, entity) = (
-            self.queues[number].subscriber,
-            self.queues[number].recipient,
-        );
-        self.owe(subscriber.map(|(who, _)| who), session, entity, Event::Deld);
-        self.end_notifier(session, number);
-        self.set_link(number, None);
-        self.queues[number].deleted = true;
-        self.tally.deleted += 1;
-        Expected::Ok
-    }
-
-    fn end_notifier(&mut self, by: SessionRef, number: QueueNo) {
-        let notified = self.notified(&self.queues[number]);
-        if let Some(notifier) = self.queues[number].notifier.take() {
-            self.owe(notified, by, notifier.id, Event::Deld);
-            self.note_service(notifier.service);
-        }
-    }
-
     fn nsub(&mut self, given: &Given<'_>, number: QueueNo) -> Expected {
         let queue = &self.queues[number];
         let notifier = queue.notifier.as_ref().expect("found by it");
@@ -481,6 +336,6 @@ impl Reference {
     }
 }
 
-fn service_of(given: &Given<'_>) -> Option<Id> {
+pub fn service_of(given: &Given<'_>) -> Option<Id> {
     given.service.map(|service| service.id)
 }

@@ -150,7 +150,7 @@ impl World {
 }
 
 impl Router for World {
-    fn shard_for(&mut self, request: &Request<'_>) -> u16 {
+    fn shard_for(&mut self, request: &Request<'_>, _: &SessionContext) -> u16 {
         match <&Id>::try_from(request.transmission.entity_id) {
             Ok(id) => self.partitioner.shard_of(id),
             Err(_) => self.shard_for_new(request),

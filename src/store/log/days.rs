@@ -1,0 +1,81 @@
+//! Days of use that the records do not tell yet.
+//!
+//! A queue's record carries the days known when it was written. What came later is in a small file
+//! of its own, written when the process stops and now and then before: a crash loses at most what
+//! is newer than both.
+
+use super::disk::Disk;
+use super::slots::Slots;
+use super::store::LogStore;
+use crate::store::ActiveDays;
+use std::io;
+
+/// The file, beside the segments.
+pub(super) const FILE: &str = "active-days";
+/// First bytes of the file; the last one is the version.
+const MAGIC: [u8; 8] = *b"smp-day\x01";
+/// Bytes of a queue: its birth and two days.
+const ENTRY_LEN: usize = 12;
+
+/// The file about to be written; that takes time and is meant for a thread of its own.
+#[derive(Debug)]
+pub struct SaveDays<D> {
+    disk: D,
+    content: Vec<u8>,
+}
+
+impl<D: Disk> SaveDays<D> {
+    /// Replaces the file.
+    pub fn run(self) -> io::Result<()> {
+        self.disk.replace(FILE, &mut std::iter::once(self.content))
+    }
+}
+
+impl<D: Disk> LogStore<D> {
+    /// Days of use to be saved. Costs a look at every queue used since its record was written.
+    pub fn save_days(&self) -> SaveDays<D> {
+        let mut content = MAGIC.to_vec();
+        for slot in self.slots.with_new_days() {
+            if let Some(birth) = self.birth(slot) {
+                let days = self.slots.active(slot);
+                content.extend_from_slice(&birth.to_le_bytes());
+                content.extend_from_slice(&days.message.to_le_bytes());
+                content.extend_from_slice(&days.notification.to_le_bytes());
+            }
+        }
+        let crc = crc32c::crc32c(&content);
+        content.extend_from_slice(&crc.to_le_bytes());
+        SaveDays {
+            disk: self.journal.disk.clone(),
+            content,
+        }
+    }
+}
+
+/// Takes over what a file says of the queues there still are; `None` when it is damaged.
+pub(super) fn load(
+    file: &[u8],
+    slots: &mut Slots,
+    slot_of: impl Fn(u64) -> Option<u32>,
+) -> Option<()> {
+    let (content, crc) = file.split_last_chunk::<4>()?;
+    if crc32c::crc32c(content) != u32::from_le_bytes(*crc) {
+        return None;
+    }
+    let entries = content.strip_prefix(&MAGIC)?.chunks_exact(ENTRY_LEN);
+    for entry in entries {
+        let (birth, days) = entry.split_first_chunk::<8>()?;
+        let Some(slot) = slot_of(u64::from_le_bytes(*birth)) else {
+            continue;
+        };
+        let known = slots.active(slot);
+        let newer = ActiveDays {
+            message: known.message.max(u16::from_le_bytes([days[0], days[1]])),
+            notification: known
+                .notification
+                .max(u16::from_le_bytes([days[2], days[3]])),
+        };
+        slots.set_active(slot, newer);
+    }
+    Some(())
+}

@@ -1,0 +1,84 @@
+//! The logs of a stopped server, read to be written elsewhere.
+
+use super::{LogOptions, LogStore, OpenError, Partitions, StoreDirectory};
+use crate::store::reference::{
+    ExportError, ExportSource, ExportedNotification, ExportedQueue, Statistics,
+};
+use crate::store::{Id, Message, ServiceRecord, Store};
+use std::sync::Arc;
+
+/// All shards of a directory, none of which is changed.
+#[derive(Debug)]
+pub struct ExportedStore(Vec<LogStore>);
+
+impl ExportedStore {
+    /// Reads all shards; `partitions` knows the homes for as many as there are.
+    pub fn read(
+        directory: &StoreDirectory,
+        partitions: &Arc<dyn Partitions>,
+        options: &LogOptions,
+    ) -> Result<Self, OpenError> {
+        let shards = 0..directory.shards();
+        let stores = shards.map(|shard| directory.read_shard(shard, partitions, options));
+        stores.collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl ExportSource for ExportedStore {
+    fn services(
+        &mut self,
+        each: &mut dyn FnMut(&ServiceRecord) -> Result<(), ExportError>,
+    ) -> Result<(), ExportError> {
+        for store in &self.0 {
+            let mut services: Vec<_> = store.services().collect();
+            // The same order in every export.
+            services.sort_by_key(|service| service.id);
+            services.iter().try_for_each(&mut *each)?;
+        }
+        Ok(())
+    }
+
+    fn queues(
+        &mut self,
+        each: &mut dyn FnMut(ExportedQueue<'_>) -> Result<(), ExportError>,
+    ) -> Result<(), ExportError> {
+        for store in &self.0 {
+            for slot in store.queues() {
+                each(ExportedQueue {
+                    record: &store.queue(slot),
+                    link: store.link(slot).as_ref(),
+                    active: store.active_days(slot),
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn messages(
+        &mut self,
+        each: &mut dyn FnMut(&Id, &Message<'_>) -> Result<(), ExportError>,
+    ) -> Result<(), ExportError> {
+        for store in &self.0 {
+            let mut next = store.next_with_messages(None);
+            while let Some(slot) = next {
+                let id = store.queue(slot).recipient_id;
+                store.messages(slot).try_for_each(|m| each(&id, &m))?;
+                next = store.next_with_messages(Some(slot));
+            }
+        }
+        Ok(())
+    }
+
+    /// None: they are kept in memory.
+    fn notifications(
+        &mut self,
+        _: &mut dyn FnMut(ExportedNotification<'_>) -> Result<(), ExportError>,
+    ) -> Result<(), ExportError> {
+        Ok(())
+    }
+
+    /// None: counters are kept in memory.
+    fn statistics(&mut self) -> Result<Option<Statistics>, ExportError> {
+        Ok(None)
+    }
+}

@@ -1,0 +1,420 @@
+//! Opening a store: which records count, and whether any are missing.
+//!
+//! What counts is a beginning of the common numbering of all logs. It reaches at least as far as
+//! any record says that everything was durable; up to there everything must be found. Behind, it
+//! ends at the first number that is missing: that is where the power went.
+
+use super::control::{Beginning, HEADER_LEN, Header};
+use super::disk::{Disk, Memory};
+use super::journal::{Journal, Segment};
+use super::replay::Replay;
+use super::store::LogStore;
+use super::supply::{file_name, file_number};
+use super::sync::SyncFailed;
+use super::walk::{Walk, records};
+use super::{LOGS, LogId, LogOptions, MAX_SEGMENT_LEN, MIN_SEGMENT_LEN, Partitions};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Something that cannot be read, or is missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The file.
+    pub file: String,
+    /// Bytes from its beginning.
+    pub offset: u64,
+    /// What is wrong there.
+    pub what: String,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {}: {}", self.file, self.offset, self.what)
+    }
+}
+
+/// Why a store is not opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The file system refused something.
+    #[error("{file}: {source}")]
+    Io {
+        /// The file or directory.
+        file: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something that was durable is damaged or missing.
+    #[error("the store is damaged: {0}")]
+    Damaged(Damage),
+    /// A file was written by a later release.
+    #[error("{file} has format {version}, which this release does not know")]
+    Version {
+        /// The file.
+        file: String,
+        /// Its version.
+        version: u32,
+    },
+    /// The size of segments is out of bounds.
+    #[error("segments of {0} bytes are too small or too large")]
+    SegmentLen(usize),
+    /// What was recovered could not be made durable.
+    #[error(transparent)]
+    Sync(#[from] SyncFailed),
+}
+
+/// What was found when a store was opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// Segments in use.
+    pub segments: usize,
+    /// Records read.
+    pub records: u64,
+    /// Records at the end that were never durable and do not count, because one before them is
+    /// missing.
+    pub dropped: u64,
+    /// What is damaged and was skipped.
+    pub damage: Vec<Damage>,
+}
+
+/// What to do about damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnDamage {
+    /// Open nothing.
+    Refuse,
+    /// Read what can be read.
+    Skip,
+}
+
+impl<D: Disk> LogStore<D> {
+    /// Opens the store of a shard in its directory, or begins one there.
+    ///
+    /// What an operating system or a machine lost at its end without having promised it is dropped.
+    /// Anything else that is missing is an error: see [`OpenError::Damaged`].
+    pub fn open(
+        disk: D,
+        shard: u16,
+        partitions: Arc<dyn Partitions>,
+        options: &LogOptions,
+    ) -> Result<(Self, RecoveryReport), OpenError> {
+        let (mut store, report) = Self::read(disk, shard, partitions, options, OnDamage::Refuse)?;
+        store.begin_run()?;
+        Ok((store, report))
+    }
+
+    /// Reads a store without changing anything; it cannot be written.
+    pub(super) fn read(
+        disk: D,
+        shard: u16,
+        partitions: Arc<dyn Partitions>,
+        options: &LogOptions,
+        on_damage: OnDamage,
+    ) -> Result<(Self, RecoveryReport), OpenError> {
+        let len = options.segment_len;
+        if !(MIN_SEGMENT_LEN..=MAX_SEGMENT_LEN).contains(&len) {
+            return Err(OpenError::SegmentLen(len));
+        }
+        let mut recovery = Recovery {
+            journal: Journal::new(disk, shard, len),
+            on_damage,
+            walks: BTreeMap::new(),
+            report: RecoveryReport::default(),
+            upto: 0,
+            tails: [0; LOGS],
+        };
+        recovery.load()?;
+        recovery.judge()?;
+        let Recovery {
+            journal,
+            report,
+            walks,
+            upto,
+            ..
+        } = recovery;
+        let store = Self::over(journal, partitions, options);
+        let pieces = if on_damage == OnDamage::Skip {
+            usize::MAX
+        } else {
+            1
+        };
+        let mut replay = Replay::new(store, report);
+        for log in LogId::ALL {
+            for file in replay.store.journal.log(log).segments.clone() {
+                let walk = walks.get(&file);
+                for piece in walk.iter().flat_map(|walk| walk.pieces.iter().take(pieces)) {
+                    let applied = replay.apply(file, *piece, upto);
+                    if let Err(damage) = applied {
+                        replay.report.damage.push(damage);
+                    }
+                }
+            }
+        }
+        let (store, mut report) = replay.finish();
+        if on_damage == OnDamage::Refuse && !report.damage.is_empty() {
+            return Err(OpenError::Damaged(report.damage.swap_remove(0)));
+        }
+        Ok((store, report))
+    }
+
+    /// Makes the store ready to be written.
+    fn begin_run(&mut self) -> Result<(), OpenError> {
+        let journal = &mut self.journal;
+        journal.begin_run()?;
+        while let Some(prepare) = journal.wants_segment() {
+            // Without space the store still opens: it can be drained.
+            if let Err(error) = journal.segment_ready(prepare.run()) {
+                tracing::warn!("cannot prepare a segment: {error}");
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) struct Recovery<D: Disk> {
+    pub journal: Journal<D>,
+    pub on_damage: OnDamage,
+    pub walks: BTreeMap<u16, Walk>,
+    report: RecoveryReport,
+    /// Last record that counts.
+    pub upto: u64,
+    tails: [u64; LOGS],
+}
+
+impl<D: Disk> Recovery<D> {
+    fn io(&self, name: &str) -> impl FnOnce(io::Error) -> OpenError + use<D> {
+        let file = self.journal.disk.describe(name);
+        move |source| OpenError::Io { file, source }
+    }
+
+    /// Refuses, or goes on without.
+    pub fn damaged(&mut self, file: u16, offset: usize, what: String) -> Result<(), OpenError> {
+        let damage = Damage {
+            file: self.journal.disk.describe(&file_name(file)),
+            offset: offset as u64,
+            what,
+        };
+        match self.on_damage {
+            OnDamage::Refuse => Err(OpenError::Damaged(damage)),
+            OnDamage::Skip => {
+                self.report.damage.push(damage);
+                Ok(())
+            }
+        }
+    }
+
+    /// Maps all files and reads all records.
+    fn load(&mut self) -> Result<(), OpenError> {
+        let names = self.journal.disk.list().map_err(self.io(""))?;
+        let mut headers = Vec::new();
+        for name in names {
+            let Some(file) = file_number(&name) else {
+                continue;
+            };
+            let memory = self.journal.disk.open(&name).map_err(self.io(&name))?;
+            let len = memory.bytes().len();
+            match Header::decode(memory.bytes()) {
+                Beginning::Unused(run) => self.journal.run = run.max(self.journal.run),
+                Beginning::Damaged => {
+                    let what = "the header of the segment cannot be read".to_owned();
+                    self.damaged(file, 0, what)?;
+                }
+                Beginning::Version(version) => {
+                    let file = self.journal.disk.describe(&name);
+                    return Err(OpenError::Version { file, version });
+                }
+                Beginning::Segment(header) => {
+                    match mismatch(&header, file, self.journal.shard, len) {
+                        Some(what) => self.damaged(file, 0, what)?,
+                        None => headers.push(header),
+                    }
+                }
+            }
+            self.journal.add_segment(file, Segment::unused(memory));
+        }
+        let runs = match self.on_damage {
+            OnDamage::Refuse => 0,
+            OnDamage::Skip => self.last_run(&headers),
+        };
+        for header in headers {
+            if let Some(segment) = self.journal.segment(header.file) {
+                let walk = Walk::new(segment.memory.bytes(), header, runs);
+                self.walks.insert(header.file, walk);
+            }
+        }
+        Ok(())
+    }
+
+    fn last_run(&self, headers: &[Header]) -> u32 {
+        let walks = headers.iter().filter_map(|header| {
+            let segment = self.journal.segment(header.file)?;
+            Some(Walk::new(segment.memory.bytes(), *header, 0).run)
+        });
+        walks.max().unwrap_or(0)
+    }
+
+    /// Decides what counts and sets the logs up.
+    fn judge(&mut self) -> Result<(), OpenError> {
+        let synced = self.walks.values().map(|walk| walk.synced).max();
+        let synced = synced.unwrap_or(0);
+        self.journal.synced = synced;
+        let run = self.walks.values().map(|walk| walk.run).max();
+        self.journal.run = run.unwrap_or(0).max(self.journal.run) + 1;
+        self.upto = match self.on_damage {
+            OnDamage::Refuse => self.contiguous_after(synced),
+            OnDamage::Skip => u64::MAX,
+        };
+        for (lsn, log, tail) in self.walks.values().flat_map(|walk| &walk.tails) {
+            if *lsn <= self.upto {
+                let known = &mut self.tails[*log as usize];
+                *known = (*known).max(*tail);
+            }
+        }
+        for log in LogId::ALL {
+            self.set_up(log)?;
+        }
+        self.check_holes()?;
+        self.check_ends()?;
+        self.check_numbers()?;
+        self.sort_out();
+        let last = self.journal.logs.iter().map(|log| log.last).max();
+        self.journal.last = last.unwrap_or(0);
+        Ok(())
+    }
+
+    /// The last number such that none between it and `synced` is missing.
+    fn contiguous_after(&mut self, synced: u64) -> u64 {
+        let mut numbers = Vec::new();
+        for (file, walk) in &self.walks {
+            let Some(segment) = self.journal.segment(*file) else {
+                continue;
+            };
+            let chain = walk.chain();
+            if chain.last > synced {
+                let frames = records(segment.memory.bytes(), chain, u64::MAX);
+                numbers.extend(frames.map(|frame| frame.head.lsn).filter(|n| *n > synced));
+            }
+        }
+        numbers.sort_unstable();
+        let mut upto = synced;
+        for number in &numbers {
+            if *number == upto + 1 {
+                upto = *number;
+            }
+        }
+        self.report.dropped = numbers.iter().filter(|n| **n > upto).count() as u64;
+        upto
+    }
+
+    /// Puts the segments of a log in order.
+    fn set_up(&mut self, log: LogId) -> Result<(), OpenError> {
+        let tail = self.tails[log as usize];
+        let mut segments: Vec<(u64, u16)> = Vec::new();
+        for (file, walk) in &self.walks {
+            let counts = walk.begin.is_some_and(|(lsn, ..)| lsn <= self.upto)
+                || self.on_damage == OnDamage::Skip;
+            if walk.header.log == log && walk.header.seq >= tail && counts {
+                segments.push((walk.header.seq, *file));
+            }
+        }
+        segments.sort_unstable();
+        let mut expected = tail;
+        for (seq, file) in &segments {
+            if *seq < expected {
+                let what = format!("is segment {seq} of {log}, of which there is another");
+                self.damaged(*file, 0, what)?;
+            } else if *seq > expected {
+                self.missing(*file, log, expected)?;
+            }
+            expected = seq + 1;
+        }
+        let last = segments.last().map(|(_, file)| *file);
+        let state = &mut self.journal.logs[log as usize];
+        state.tail = tail;
+        state.next_seq = expected;
+        state.segments = segments.iter().map(|(_, file)| *file).collect();
+        for (_, file) in &segments {
+            let header = self.walks.get(file).map(|walk| walk.header);
+            if let Some(segment) = self.journal.segment_mut(*file) {
+                segment.header = header;
+            }
+        }
+        self.report.segments += segments.len();
+        if let Some(file) = last {
+            self.find_end(log, file);
+        }
+        Ok(())
+    }
+
+    fn missing(&mut self, next: u16, log: LogId, seq: u64) -> Result<(), OpenError> {
+        let what = format!("segment {seq} of {log}, which comes before it, is missing");
+        self.damaged(next, 0, what)
+    }
+
+    /// Finds where the last record that counts ends.
+    fn find_end(&mut self, log: LogId, file: u16) {
+        let Some(walk) = self.walks.get(&file) else {
+            return;
+        };
+        let chain = walk.chain();
+        let (mut end, mut last, mut run) = (HEADER_LEN, 0, chain.run);
+        if chain.last <= self.upto {
+            (end, last) = (chain.end, chain.last);
+        } else if let Some(segment) = self.journal.segment(file) {
+            run = walk.header.run;
+            for frame in records(segment.memory.bytes(), chain, self.upto) {
+                (end, last) = (frame.offset + frame.head.space(), frame.head.lsn);
+                if let Some(super::control::Control::Resume { run: next }) =
+                    super::control::Control::decode(&frame.head, frame.payload)
+                {
+                    run = next;
+                }
+            }
+        }
+        let state = &mut self.journal.logs[log as usize];
+        (state.end, state.last, state.run) = (end, last, run);
+    }
+
+    /// Tells unused files from those in use.
+    fn sort_out(&mut self) {
+        let files: Vec<u16> = (0..self.journal.segments.len())
+            .filter_map(|file| u16::try_from(file).ok())
+            .collect();
+        for file in files {
+            let Some(segment) = self.journal.segment(file) else {
+                continue;
+            };
+            if segment.header.is_some() {
+                // Of the last run some may not be durable yet.
+                let chain = self.walks.get(&file).map(Walk::chain);
+                if chain.is_some_and(|chain| chain.last > self.journal.synced) {
+                    self.journal.touch(file);
+                }
+                continue;
+            }
+            let is_dropped = self.walks.get(&file).is_some_and(|walk| {
+                let log = walk.header.log as usize;
+                walk.header.seq >= self.tails[log]
+            });
+            if is_dropped {
+                self.journal.dropped.push(file);
+            }
+            self.journal.add_unused(file);
+        }
+    }
+}
+
+/// Why a segment does not belong where it was found.
+fn mismatch(header: &Header, file: u16, shard: u16, len: usize) -> Option<String> {
+    if header.file != file {
+        Some(format!("was written as {}", file_name(header.file)))
+    } else if header.shard != shard {
+        Some(format!("belongs to shard {}", header.shard))
+    } else if header.size != len as u64 {
+        Some(format!("has {len} bytes of {}", header.size))
+    } else {
+        None
+    }
+}

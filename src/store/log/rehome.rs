@@ -1,0 +1,379 @@
+//! All shards of a state directory: which directories there are, and moving everything when the
+//! number of shards changes.
+//!
+//! A manifest names the directory that counts. A new one is filled beside it, made durable, and
+//! then the manifest is replaced: whenever the process ends, one of the two is complete.
+
+use super::disk::Disk;
+use super::import::remove_unfinished;
+use super::recovery::{Damage, OnDamage};
+use super::targets::Targets;
+use super::{Directory, LogOptions, LogStore, OpenError, Partitions};
+use crate::store::{Store, StoreError, Totals};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Directory of all logs in the state directory.
+pub const STORE_FOLDER: &str = "smp-server-store";
+/// File in it that says which generation counts.
+const MANIFEST: &str = "manifest.json";
+/// Version of the manifest.
+const VERSION: u32 = 1;
+/// Which directory counts, and how many shards it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of the manifest.
+    version: u32,
+    /// Number of the directory; every move makes a new one.
+    pub generation: u64,
+    /// Shards in it.
+    pub shards: u16,
+}
+
+impl Manifest {
+    /// What a store begins with.
+    pub(super) fn first(shards: u16) -> Self {
+        Self {
+            version: VERSION,
+            generation: 1,
+            shards,
+        }
+    }
+}
+
+/// Why everything could not be moved. The old directory still counts.
+#[derive(Debug, Error)]
+pub enum RehomeError {
+    /// A shard cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The file system refused something.
+    #[error("{file}: {source}", file = file.display())]
+    Io {
+        /// The file or directory.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The manifest is not one.
+    #[error("{} is damaged: {reason}", file.display())]
+    Manifest {
+        /// The manifest.
+        file: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// What was read could not be written again.
+    #[error("cannot write a shard: {0}")]
+    Store(#[from] StoreError),
+    /// What was written could not be made durable.
+    #[error(transparent)]
+    Sync(#[from] super::SyncFailed),
+}
+
+/// What was moved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RehomeReport {
+    /// What the new shards hold together.
+    pub moved: Totals,
+    /// Links and other ids that were left out since an earlier queue has them; only after damage.
+    pub conflicts: u64,
+    /// What was damaged and skipped.
+    pub damage: Vec<Damage>,
+}
+
+/// The logs in a state directory.
+#[derive(Debug, Clone)]
+pub struct StoreDirectory {
+    path: PathBuf,
+    manifest: Manifest,
+}
+
+impl StoreDirectory {
+    /// Finds the logs of a state directory, or begins with some shards. What an interrupted move
+    /// left behind is removed.
+    pub fn open(state: &Path, shards: u16) -> Result<Self, RehomeError> {
+        remove_unfinished(state)?;
+        let path = state.join(STORE_FOLDER);
+        let disk = Directory::open(&path).map_err(at(&path))?;
+        let file = path.join(MANIFEST);
+        let found = disk.read(MANIFEST).map_err(at(&file))?;
+        let manifest = match found {
+            Some(bytes) => {
+                let manifest: Manifest =
+                    serde_json::from_slice(&bytes).map_err(|e| damaged(&file, e.to_string()))?;
+                if manifest.version != VERSION || manifest.shards == 0 {
+                    let reason = format!("version {} is not known", manifest.version);
+                    return Err(damaged(&file, reason));
+                }
+                manifest
+            }
+            None if has_generations(&path).map_err(at(&path))? => {
+                let reason = "it is missing, but there are logs".to_owned();
+                return Err(damaged(&file, reason));
+            }
+            None => {
+                let manifest = Manifest::first(shards);
+                let first = generation(&path, 1);
+                Directory::open(&first).map_err(at(&first))?;
+                for shard in 0..shards {
+                    let shard = shard_of(&first, shard);
+                    Directory::open(&shard).map_err(at(&shard))?;
+                }
+                write_manifest(&disk, &file, &manifest)?;
+                manifest
+            }
+        };
+        let this = Self { path, manifest };
+        this.remove_others()?;
+        Ok(this)
+    }
+
+    /// Finds the logs of a state directory, if it has any.
+    pub fn find(state: &Path) -> Result<Option<Self>, RehomeError> {
+        let path = state.join(STORE_FOLDER);
+        let exists = |path: &Path| path.try_exists().map_err(at(path));
+        let is_store = exists(&path.join(MANIFEST))?
+            || exists(&path)? && has_generations(&path).map_err(at(&path))?;
+        // The number of shards is for a new one.
+        is_store.then(|| Self::open(state, 1)).transpose()
+    }
+
+    /// Number of shards the logs were written by.
+    pub fn shards(&self) -> u16 {
+        self.manifest.shards
+    }
+
+    /// The directory of a shard.
+    pub fn shard(&self, shard: u16) -> PathBuf {
+        shard_of(&generation(&self.path, self.manifest.generation), shard)
+    }
+
+    /// Opens a shard; may be done for all shards at the same time.
+    pub fn open_shard(
+        &self,
+        shard: u16,
+        partitions: Arc<dyn Partitions>,
+        options: &LogOptions,
+    ) -> Result<(LogStore, super::RecoveryReport), OpenError> {
+        let path = self.shard(shard);
+        check_shard(&path)?;
+        let disk = Directory::open(&path).map_err(|source| OpenError::Io {
+            file: path.display().to_string(),
+            source,
+        })?;
+        LogStore::open(disk, shard, partitions, options)
+    }
+
+    /// Reads a shard without changing anything.
+    pub(super) fn read_shard(
+        &self,
+        shard: u16,
+        partitions: &Arc<dyn Partitions>,
+        options: &LogOptions,
+    ) -> Result<LogStore, OpenError> {
+        let path = self.shard(shard);
+        check_shard(&path)?;
+        let disk = Directory::open(&path).map_err(|source| OpenError::Io {
+            file: path.display().to_string(),
+            source,
+        })?;
+        let partitions = Arc::clone(partitions);
+        Ok(LogStore::read(disk, shard, partitions, options, OnDamage::Refuse)?.0)
+    }
+
+    /// Moves everything to another number of shards, for which `partitions` knows the homes.
+    pub fn rehome(
+        &mut self,
+        shards: u16,
+        partitions: &Arc<dyn Partitions>,
+        options: &LogOptions,
+    ) -> Result<RehomeReport, RehomeError> {
+        self.rewrite(shards, partitions, options, OnDamage::Refuse)
+    }
+
+    /// Writes everything again that can be read, with the same number of shards, and reports what
+    /// cannot. The damaged logs are kept under the name that is returned with the report.
+    pub fn salvage(
+        &mut self,
+        partitions: &Arc<dyn Partitions>,
+        options: &LogOptions,
+    ) -> Result<(RehomeReport, PathBuf), RehomeError> {
+        let old = generation(&self.path, self.manifest.generation);
+        let kept = old.with_extension("damaged");
+        let shards = self.shards();
+        let report = self.rewrite(shards, partitions, options, OnDamage::Skip)?;
+        Ok((report, kept))
+    }
+
+    /// What the logs hold, read without changing anything.
+    pub fn totals(
+        &self,
+        partitions: &Arc<dyn Partitions>,
+        options: &LogOptions,
+    ) -> Result<Totals, OpenError> {
+        let mut totals = Totals::default();
+        for shard in 0..self.shards() {
+            totals += self.read_shard(shard, partitions, options)?.totals();
+        }
+        Ok(totals)
+    }
+
+    fn rewrite(
+        &mut self,
+        shards: u16,
+        partitions: &Arc<dyn Partitions>,
+        options: &LogOptions,
+        on_damage: OnDamage,
+    ) -> Result<RehomeReport, RehomeError> {
+        let next = Manifest {
+            version: VERSION,
+            generation: self.manifest.generation + 1,
+            shards,
+        };
+        let old = generation(&self.path, self.manifest.generation);
+        let new = generation(&self.path, next.generation);
+        let mut report = RehomeReport::default();
+        let mut targets = Targets::begin(&new, shards, partitions, options)?;
+        for shard in 0..self.manifest.shards {
+            let path = shard_of(&old, shard);
+            if let Err(error) = check_shard(&path) {
+                match error {
+                    OpenError::Damaged(damage) if on_damage == OnDamage::Skip => {
+                        report.damage.push(damage);
+                        continue;
+                    }
+                    error => return Err(error.into()),
+                }
+            }
+            let disk = Directory::open(&path).map_err(at(&path))?;
+            let partitions = Arc::clone(partitions);
+            let (source, found) = LogStore::read(disk, shard, partitions, options, on_damage)?;
+            report.damage.extend(found.damage);
+            move_all(&source, &mut targets, &mut report)?;
+        }
+        report.moved = targets.complete()?;
+        let disk = Directory::open(&self.path).map_err(at(&self.path))?;
+        write_manifest(&disk, &self.path.join(MANIFEST), &next)?;
+        self.manifest = next;
+        if on_damage == OnDamage::Skip {
+            let kept = old.with_extension("damaged");
+            fs::rename(&old, &kept).map_err(at(&old))?;
+        }
+        self.remove_others()?;
+        Ok(report)
+    }
+
+    /// Removes generations that do not count.
+    fn remove_others(&self) -> Result<(), RehomeError> {
+        let current = generation(&self.path, self.manifest.generation);
+        for path in generations(&self.path).map_err(at(&self.path))? {
+            if path != current {
+                fs::remove_dir_all(&path).map_err(at(&path))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn at(file: &Path) -> impl FnOnce(io::Error) -> RehomeError + use<> {
+    let file = file.to_owned();
+    move |source| RehomeError::Io { file, source }
+}
+
+pub(super) fn damaged(file: &Path, reason: String) -> RehomeError {
+    let file = file.to_owned();
+    RehomeError::Manifest { file, reason }
+}
+
+pub(super) fn generation(path: &Path, number: u64) -> PathBuf {
+    path.join(format!("generation-{number}"))
+}
+
+pub(super) fn shard_of(generation: &Path, shard: u16) -> PathBuf {
+    generation.join(format!("shard-{shard:04}"))
+}
+
+/// A shard that is gone must not begin anew.
+fn check_shard(path: &Path) -> Result<(), OpenError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    Err(OpenError::Damaged(Damage {
+        file: path.display().to_string(),
+        offset: 0,
+        what: "the directory of a shard is missing".to_owned(),
+    }))
+}
+
+/// Directories of generations, none of damaged ones that were kept.
+fn generations(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|n| n.strip_prefix("generation-"));
+        if number.is_some_and(|n| n.parse::<u64>().is_ok()) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// Whether there are generations with anything in their shards.
+fn has_generations(path: &Path) -> io::Result<bool> {
+    for generation in generations(path)? {
+        for shard in fs::read_dir(generation)? {
+            if fs::read_dir(shard?.path())?.next().is_some() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+pub(super) fn write_manifest(
+    disk: &Directory,
+    file: &Path,
+    manifest: &Manifest,
+) -> Result<(), RehomeError> {
+    let bytes = serde_json::to_vec(manifest).map_err(|e| damaged(file, e.to_string()))?;
+    disk.replace(MANIFEST, &mut std::iter::once(bytes))
+        .map_err(at(file))
+}
+
+/// Writes everything of one old shard to the new ones. Aliases are made anew: whether an id needs
+/// one depends on the number of shards, and one without a queue leads nowhere.
+fn move_all(
+    source: &LogStore,
+    targets: &mut Targets,
+    report: &mut RehomeReport,
+) -> Result<(), RehomeError> {
+    for service in source.services() {
+        if !targets.put_service(service)? {
+            report.conflicts += 1;
+        }
+    }
+    for slot in source.queues() {
+        let mut record = source.queue(slot);
+        let link = source.link(slot);
+        // Only damage takes the data away and leaves the id.
+        record.link_id = record.link_id.filter(|_| link.is_some());
+        match targets.put_queue(&record, link, source.active_days(slot))? {
+            Some(conflicts) => report.conflicts += conflicts,
+            // Only damage brings back a queue whose ids were given to another.
+            None => {
+                report.conflicts += 1;
+                continue;
+            }
+        }
+        for message in source.messages(slot) {
+            targets.put_message(&record.recipient_id, message)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! Segments on a file system: preallocated files, mapped into memory.
+//!
+//! The only `unsafe` of the relay is the mapping of a file. What makes it sound is that nobody else
+//! changes these files: the state directory is locked by the process, and files are neither
+//! shortened nor written otherwise while they are mapped.
+#![allow(unsafe_code)]
+
+use super::disk::{Disk, Memory, SegmentFile};
+use memmap2::{Advice, MmapMut, MmapOptions};
+use rustix::fs::{FallocateFlags, fallocate};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Ending of a file that is not complete.
+const UNFINISHED: &str = ".new";
+
+/// A directory of a file system.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    path: Arc<Path>,
+}
+
+/// A mapped segment.
+#[derive(Debug)]
+pub struct Mapped {
+    map: MmapMut,
+    file: MappedFile,
+}
+
+/// The file of a mapped segment.
+#[derive(Debug, Clone)]
+pub struct MappedFile {
+    file: Arc<File>,
+    path: Arc<Path>,
+}
+
+impl Directory {
+    /// Uses a directory, which is made if there is none.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        if !path.is_dir() {
+            fs::create_dir(path)?;
+            if let Some(parent) = path.parent() {
+                File::open(parent)?.sync_all()?;
+            }
+        }
+        let directory = Self { path: path.into() };
+        for name in directory.list()? {
+            if name.ends_with(UNFINISHED) {
+                directory.remove(&name)?;
+            }
+        }
+        Ok(directory)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+
+    fn map(&self, name: &str, file: File) -> io::Result<Mapped> {
+        // SAFETY: the file belongs to this process alone, which holds the lock of the state
+        // directory; it has all its space and is never shortened, so no access can fail for want
+        // of either. The map is the only writer and is borrowed like any other memory.
+        let map = unsafe { MmapOptions::new().map_mut(&file)? };
+        Ok(Mapped {
+            map,
+            file: MappedFile {
+                file: Arc::new(file),
+                path: self.file(name).into(),
+            },
+        })
+    }
+
+    fn fill(&self, unfinished: &Path, size: usize, header: &[u8]) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        let file = options.mode(0o600).open(unfinished)?;
+        fallocate(&file, FallocateFlags::empty(), 0, size as u64)?;
+        // Written zeros make later commits cheaper than space that was never written.
+        let zeros = vec![0; ZEROS_LEN.min(size)];
+        (&file).write_all(header)?;
+        let mut left = size - header.len();
+        while left > 0 {
+            let part = left.min(zeros.len());
+            (&file).write_all(&zeros[..part])?;
+            left -= part;
+        }
+        file.sync_all()?;
+        Ok(file)
+    }
+
+    fn write_new(
+        &self,
+        unfinished: &Path,
+        parts: &mut dyn Iterator<Item = Vec<u8>>,
+    ) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(unfinished)?;
+        for part in parts {
+            file.write_all(&part)?;
+        }
+        file.sync_all()
+    }
+}
+
+/// Bytes of zeros written at a time.
+const ZEROS_LEN: usize = 1 << 20;
+
+impl Disk for Directory {
+    type Memory = Mapped;
+    type File = MappedFile;
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Mapped> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(self.file(name))?;
+        self.map(name, file)
+    }
+
+    fn create(&self, name: &str, size: usize, header: &[u8]) -> io::Result<Mapped> {
+        let unfinished = self.file(&format!("{name}{UNFINISHED}"));
+        let made = self.fill(&unfinished, size, header).and_then(|file| {
+            fs::rename(&unfinished, self.file(name))?;
+            self.sync()?;
+            self.map(name, file)
+        });
+        if made.is_err() {
+            // The error that is told is the first one.
+            let _ = fs::remove_file(&unfinished);
+        }
+        let mapped = made?;
+        mapped.warm(0);
+        Ok(mapped)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.file(name)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(self.file(name)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn replace(&self, name: &str, parts: &mut dyn Iterator<Item = Vec<u8>>) -> io::Result<()> {
+        let unfinished = self.file(&format!("{name}{UNFINISHED}"));
+        let written = self.write_new(&unfinished, parts);
+        if written.is_err() {
+            // The error that is told is the first one.
+            let _ = fs::remove_file(&unfinished);
+        }
+        written?;
+        fs::rename(&unfinished, self.file(name))?;
+        self.sync()
+    }
+
+    fn describe(&self, name: &str) -> String {
+        self.file(name).display().to_string()
+    }
+}
+
+impl Memory for Mapped {
+    type File = MappedFile;
+
+    fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    fn write(&mut self, at: usize, bytes: &[u8]) {
+        self.map[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    fn warm(&self, at: usize) {
+        // Page faults later are the only price of a kernel that does not know this.
+        let _ = self
+            .map
+            .advise_range(Advice::PopulateRead, at, self.map.len() - at);
+    }
+
+    fn file(&self) -> MappedFile {
+        self.file.clone()
+    }
+}
+
+impl SegmentFile for MappedFile {
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn describe(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+impl AsFd for MappedFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}

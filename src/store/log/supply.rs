@@ -1,0 +1,126 @@
+//! Segments made ready before they are needed, and removed when there are too many.
+
+use super::control::Header;
+use super::disk::Disk;
+use super::journal::{Journal, RESERVED_SEGMENTS, Segment};
+use std::io;
+
+/// Segments kept ready.
+const READY_SEGMENTS: usize = 4;
+/// Unused segments that are kept; more are removed.
+const KEPT_SEGMENTS: usize = 8;
+/// File numbers are below this.
+const MAX_FILES: u16 = u16::MAX;
+/// Ending of the names of segments.
+const ENDING: &str = ".seg";
+
+/// The name of a segment's file.
+pub fn file_name(file: u16) -> String {
+    format!("{file:05}{ENDING}")
+}
+
+/// The number in the name of a segment's file.
+pub fn file_number(name: &str) -> Option<u16> {
+    let digits = name.strip_suffix(ENDING)?;
+    let file = digits.parse().ok()?;
+    (file_name(file) == name && file < MAX_FILES).then_some(file)
+}
+
+/// Makes a segment ready; takes time and is meant for a thread of its own.
+#[derive(Debug)]
+pub struct PrepareSegment<D> {
+    disk: D,
+    file: u16,
+    len: usize,
+    run: u32,
+}
+
+/// A segment made ready, or why not.
+#[derive(Debug)]
+pub struct Prepared<D: Disk>(io::Result<D::Memory>);
+
+impl<D: Disk> PrepareSegment<D> {
+    /// Makes the file.
+    pub fn run(self) -> Prepared<D> {
+        let header = Header::void(self.run);
+        Prepared(self.disk.create(&file_name(self.file), self.len, &header))
+    }
+}
+
+/// Removes a segment; takes time and is meant for a thread of its own.
+#[derive(Debug)]
+pub struct RemoveSegment<D: Disk> {
+    disk: D,
+    file: u16,
+    memory: D::Memory,
+}
+
+impl<D: Disk> RemoveSegment<D> {
+    /// Removes the file. On an error it stays, unused, and is used by the next run.
+    pub fn run(self) -> io::Result<()> {
+        drop(self.memory);
+        self.disk.remove(&file_name(self.file))
+    }
+}
+
+impl<D: Disk> Journal<D> {
+    /// A segment to be prepared, when too few are ready and none is being prepared.
+    pub fn wants_segment(&mut self) -> Option<PrepareSegment<D>> {
+        if self.preparing.is_some() || self.failed || self.ready.len() >= READY_SEGMENTS {
+            return None;
+        }
+        let file = (0..MAX_FILES)
+            .find(|file| self.segment(*file).is_none() && !self.removed.contains(file))?;
+        self.preparing = Some(file);
+        Some(PrepareSegment {
+            disk: self.disk.clone(),
+            file,
+            len: self.segment_len,
+            run: self.run,
+        })
+    }
+
+    /// Takes what was prepared, or tells why it could not be.
+    pub fn segment_ready(&mut self, prepared: Prepared<D>) -> io::Result<()> {
+        let file = self.preparing.take();
+        match (prepared.0, file) {
+            (Ok(memory), Some(file)) => {
+                self.add_segment(file, Segment::unused(memory));
+                self.ready.push(file);
+                Ok(())
+            }
+            (Ok(_), None) => Ok(()),
+            (Err(error), _) => {
+                self.failed = true;
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets a failed preparation be tried again.
+    pub(super) fn retry(&mut self) {
+        self.failed = false;
+    }
+
+    /// Whether space runs out.
+    pub(super) fn is_short(&self) -> bool {
+        self.ready.len() <= RESERVED_SEGMENTS
+    }
+
+    /// An unused segment of which there are too many.
+    pub fn surplus_segment(&mut self) -> Option<RemoveSegment<D>> {
+        let file = match self.odd.pop() {
+            Some(file) => file,
+            None if self.ready.len() <= KEPT_SEGMENTS => return None,
+            // The one used longest ago is the coldest.
+            None => self.ready.remove(0),
+        };
+        let segment = self.segments.get_mut(usize::from(file))?.take()?;
+        self.removed.insert(file);
+        Some(RemoveSegment {
+            disk: self.disk.clone(),
+            file,
+            memory: segment.memory,
+        })
+    }
+}

@@ -1,0 +1,7 @@
+mod codec;
+mod corruption;
+mod fake;
+mod model;
+mod power;
+mod rehome;
+mod space;

@@ -1,0 +1,113 @@
+//! What was promised survives loss of power and the end of the process.
+
+use super::model::{World, dump, supply, sync};
+use crate::store::Store;
+use crate::store::log::Promise;
+use rand::Rng;
+
+/// Runs a life of several powers: changes, syncs, compaction, and then the power goes.
+fn lose_power_again_and_again(seed: u64, promise: Promise) {
+    // Shown when a test fails.
+    println!("seed {seed}");
+    let mut world = World::new(seed, promise);
+    for _ in 0..world.rng.random_range(2..5) {
+        let steps = world.rng.random_range(0..150);
+        for _ in 0..steps {
+            world.step();
+            world.housekeeping();
+        }
+        // Often the power goes during a sync: what is written meanwhile is not promised.
+        let request = world.store().pending_sync();
+        if let Some(request) = request {
+            let is_early = world.rng.random_bool(0.5);
+            if is_early {
+                request.run().unwrap();
+            }
+            for _ in 0..world.rng.random_range(0..60) {
+                world.step();
+                world.store().maintain(8000);
+            }
+            if is_early {
+                world.store().synced(request.upto);
+                // Whatever was given up meanwhile must not be used again yet.
+                for _ in 0..world.rng.random_range(0..100) {
+                    world.step();
+                }
+            }
+        }
+        let promised = match promise {
+            Promise::Disk => world.promised(),
+            // Only the process may end.
+            Promise::Process => 0,
+        };
+        world.disk.lose_power(&mut world.rng);
+        world.reopen(promised);
+    }
+}
+
+#[test]
+fn nothing_that_was_durable_is_lost_with_the_power() {
+    for seed in 0..100 {
+        lose_power_again_and_again(seed, Promise::Disk);
+    }
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn nothing_that_was_durable_is_lost_with_the_power_in_many_worlds() {
+    for seed in 10_000..20_000 {
+        lose_power_again_and_again(seed, Promise::Disk);
+    }
+}
+
+#[test]
+fn whoever_promises_less_still_gets_a_state_that_once_was() {
+    for seed in 0..40 {
+        lose_power_again_and_again(seed, Promise::Process);
+    }
+}
+
+#[test]
+fn nothing_is_lost_with_the_process() {
+    for seed in 0..80 {
+        let mut world = World::new(seed, Promise::Process);
+        for _ in 0..3 {
+            for _ in 0..world.rng.random_range(0..120) {
+                world.step();
+                world.housekeeping();
+            }
+            assert_eq!(world.store().durable(), world.store().last());
+            let promised = world.promised();
+            // It dies within one of the next changes.
+            let life = world.rng.random_range(0..4000);
+            world.disk.kill_after(Some(life));
+            for _ in 0..3 {
+                world.step();
+            }
+            world.disk.kill_after(None);
+            world.reopen(promised);
+        }
+    }
+}
+
+#[test]
+fn power_lost_while_opening_changes_nothing() {
+    for seed in 0..80 {
+        let mut world = World::new(seed, Promise::Disk);
+        for _ in 0..60 {
+            world.step();
+            world.housekeeping();
+        }
+        let mut promised = world.promised();
+        for _ in 0..3 {
+            world.disk.lose_power(&mut world.rng);
+            world.reopen(promised);
+            // Opened, and nothing done: all that is there was made durable.
+            promised = world.history.len();
+            assert_eq!(world.promised(), promised);
+        }
+        supply(world.store());
+        sync(world.store());
+        assert_eq!(dump(world.store()), dump(&world.model));
+    }
+}

@@ -1,0 +1,314 @@
+//! Everything moves when the number of shards changes, whenever the process ends.
+
+use super::model::{content, record};
+use crate::protocol::handshake::ServiceRole;
+use crate::store::log::{LogOptions, LogStore, Partitions, Promise, StoreDirectory};
+use crate::store::{ActiveDays, Id, IdKind, Location, Message, MessageKind, ServiceRecord, Store};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha20Rng;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The partition is the first byte.
+#[derive(Debug)]
+struct Shards(u16);
+
+impl Partitions for Shards {
+    fn partition(&self, id: &Id) -> u16 {
+        u16::from(id[0])
+    }
+
+    fn shard(&self, partition: u16) -> u16 {
+        partition * self.0 / 256
+    }
+}
+
+/// What the header of a segment of queues says.
+const QUEUES: u8 = 1;
+
+fn options() -> LogOptions {
+    LogOptions {
+        segment_len: 64 * 1024,
+        promise: Promise::Disk,
+        index_key: [3; 16],
+    }
+}
+
+fn partitions(shards: u16) -> Arc<dyn Partitions> {
+    Arc::new(Shards(shards))
+}
+
+fn supply(store: &mut LogStore) {
+    while let Some(prepare) = store.wants_segment() {
+        store.segment_ready(prepare.run()).unwrap();
+    }
+}
+
+/// Queues of random homes, with links and messages; returns their recipient ids.
+fn fill(directory: &StoreDirectory, queues: usize) -> Vec<Id> {
+    let mut rng = ChaCha20Rng::seed_from_u64(7);
+    let shards = directory.shards();
+    let partitions = partitions(shards);
+    let home_of = |id: &Id| usize::from(partitions.shard(partitions.partition(id)));
+    let mut stores: Vec<LogStore> = (0..shards)
+        .map(|shard| {
+            let partitions = Arc::clone(&partitions);
+            directory
+                .open_shard(shard, partitions, &options())
+                .unwrap()
+                .0
+        })
+        .collect();
+    let mut ids = Vec::new();
+    for n in 0..queues {
+        stores.iter_mut().for_each(supply);
+        let mut queue = record(&mut rng);
+        queue.recipient_id = rng.random();
+        queue.sender_id = rng.random();
+        queue.sender_id[0] = queue.recipient_id[0];
+        queue.notifier = None;
+        queue.link_id = (n % 2 == 0).then(|| rng.random());
+        let home = home_of(&queue.recipient_id);
+        let link = queue.link_id.map(|_| content(&mut rng));
+        if let Some(id) = queue.link_id.filter(|id| home_of(id) != home) {
+            let shard = u16::try_from(home).unwrap();
+            stores[home_of(&id)]
+                .reserve_alias(IdKind::Link, &id, shard)
+                .unwrap();
+        }
+        let (slot, _) = stores[home].create(&queue, link).unwrap();
+        for i in 0..n % 4 {
+            let message = Message {
+                id: rng.random(),
+                time_ns: 5,
+                kind: MessageKind::Message { notify: i == 0 },
+                body: &vec![i as u8; 500],
+            };
+            stores[home].push_message(slot, message).unwrap();
+        }
+        let days = ActiveDays {
+            message: n as u16,
+            notification: 2,
+        };
+        stores[home].set_active_days(slot, days);
+        ids.push(queue.recipient_id);
+    }
+    // An alias of a queue that never came into being.
+    stores[0].reserve_alias(IdKind::Link, &[0; 24], 0).unwrap();
+    for n in 0..5_u8 {
+        let service = ServiceRecord {
+            id: [n; 24],
+            role: ServiceRole::Notifier,
+            fingerprint: [n * 50; 32],
+            chain: vec![vec![n; 100]],
+            created_day: 1,
+        };
+        let home = home_of(&[n * 50; 24]);
+        stores[home].create_service(service).unwrap();
+    }
+    for store in &mut stores {
+        store.finish().unwrap();
+        store.save_days().run().unwrap();
+    }
+    ids
+}
+
+/// Everything all shards hold, by recipient id, each thing found where its id says.
+fn everything(directory: &StoreDirectory) -> BTreeMap<Id, String> {
+    let shards = directory.shards();
+    let partitions = partitions(shards);
+    let home_of = |id: &Id| partitions.shard(partitions.partition(id));
+    let stores: Vec<LogStore> = (0..shards)
+        .map(|shard| {
+            let partitions = Arc::clone(&partitions);
+            directory
+                .open_shard(shard, partitions, &options())
+                .unwrap()
+                .0
+        })
+        .collect();
+    let mut all = BTreeMap::new();
+    for store in &stores {
+        for slot in store.queues() {
+            let queue = store.queue(slot);
+            let home = home_of(&queue.recipient_id);
+            if let Some(id) = queue.link_id {
+                let there = stores[usize::from(home_of(&id))].find(IdKind::Link, &id);
+                let expected = if home_of(&id) == home {
+                    Location::Queue(slot)
+                } else {
+                    Location::Shard(home)
+                };
+                assert_eq!(there, Some(expected));
+            }
+            let found = stores[usize::from(home)].find(IdKind::Recipient, &queue.recipient_id);
+            assert_eq!(found, Some(Location::Queue(slot)));
+            let (link, days) = (store.link(slot), store.active_days(slot));
+            let messages: Vec<_> = store.messages(slot).collect();
+            let words = format!("{queue:?} {link:?} {days:?} {messages:?}");
+            all.insert(queue.recipient_id, words);
+        }
+        for service in store.services() {
+            let mut id = [0xff; 24];
+            id[..2].copy_from_slice(&[service.fingerprint[0], 1]);
+            assert!(
+                stores[usize::from(home_of(&[service.fingerprint[0]; 24]))]
+                    .service(&service.fingerprint)
+                    .is_some()
+            );
+            all.insert(id, format!("{service:?}"));
+        }
+    }
+    all
+}
+
+#[test]
+fn everything_moves_to_another_number_of_shards_and_back() {
+    let state = tempfile::tempdir().unwrap();
+    let mut directory = StoreDirectory::open(state.path(), 2).unwrap();
+    assert_eq!(directory.shards(), 2);
+    fill(&directory, 60);
+    let before = everything(&directory);
+    assert_eq!(before.len(), 65);
+    for shards in [3, 1, 2] {
+        let report = directory
+            .rehome(shards, &partitions(shards), &options())
+            .unwrap();
+        assert_eq!((report.moved.queues, report.conflicts), (60, 0));
+        // Another process finds the new number, whatever it is told.
+        directory = StoreDirectory::open(state.path(), 9).unwrap();
+        assert_eq!(directory.shards(), shards);
+        assert_eq!(everything(&directory), before);
+    }
+}
+
+/// All files below a directory.
+fn tree(path: &Path, at: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
+    for entry in fs::read_dir(path).unwrap() {
+        let entry = entry.unwrap().path();
+        if entry.is_dir() {
+            tree(&entry, at, found);
+        } else {
+            let name = entry.strip_prefix(at).unwrap().display().to_string();
+            found.insert(name, fs::read(&entry).unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_move_that_did_not_end_leaves_the_old_logs() {
+    let state = tempfile::tempdir().unwrap();
+    let mut directory = StoreDirectory::open(state.path(), 2).unwrap();
+    fill(&directory, 20);
+    let before = everything(&directory);
+    let root = state.path().join("smp-server-store");
+    let mut old = BTreeMap::new();
+    tree(&root, &root, &mut old);
+    directory.rehome(3, &partitions(3), &options()).unwrap();
+    // The new generation is there, but the manifest was not replaced and the old one not removed.
+    for (name, bytes) in &old {
+        let file = root.join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, bytes).unwrap();
+    }
+    let directory = StoreDirectory::open(state.path(), 3).unwrap();
+    assert_eq!(directory.shards(), 2);
+    assert_eq!(everything(&directory), before);
+    assert!(!root.join("generation-2").exists());
+}
+
+#[test]
+fn what_is_damaged_is_skipped_only_when_asked_and_kept() {
+    let state = tempfile::tempdir().unwrap();
+    let mut directory = StoreDirectory::open(state.path(), 1).unwrap();
+    let ids = fill(&directory, 60);
+    let before = everything(&directory);
+    // In the middle of the first segment of queues.
+    let mut damaged = None;
+    for entry in fs::read_dir(directory.shard(0)).unwrap() {
+        let file = entry.unwrap().path();
+        let mut bytes = fs::read(&file).unwrap();
+        let victim = bytes.windows(24).position(|window| window == ids[5]);
+        if let Some(at) = victim.filter(|_| bytes[36] == QUEUES) {
+            bytes[at] ^= 1;
+            fs::write(&file, bytes).unwrap();
+            damaged = damaged.or(Some(file));
+        }
+    }
+    let damaged = damaged.unwrap().display().to_string();
+    let error = directory
+        .open_shard(0, partitions(1), &options())
+        .unwrap_err();
+    assert!(error.to_string().contains(&damaged), "{error}");
+    let refused = directory.rehome(2, &partitions(2), &options()).unwrap_err();
+    assert!(refused.to_string().contains(&damaged), "{refused}");
+    let (report, kept) = directory.salvage(&partitions(1), &options()).unwrap();
+    assert!(report.damage.iter().any(|damage| damage.file == damaged));
+    assert!(kept.join("shard-0000").is_dir());
+    let after = everything(&directory);
+    assert!(!after.contains_key(&ids[5]));
+    for (id, words) in &after {
+        assert_eq!(before.get(id), Some(words));
+    }
+    assert_eq!(after.len(), before.len() - 1);
+}
+
+#[test]
+fn a_shard_or_a_manifest_that_is_missing_does_not_begin_anew() {
+    let state = tempfile::tempdir().unwrap();
+    let directory = StoreDirectory::open(state.path(), 2).unwrap();
+    fill(&directory, 4);
+    let root = state.path().join("smp-server-store");
+    let shard = directory.shard(1);
+    fs::rename(&shard, root.join("elsewhere")).unwrap();
+    let error = directory
+        .open_shard(1, partitions(2), &options())
+        .unwrap_err();
+    assert!(error.to_string().contains("is missing"), "{error}");
+    fs::remove_file(root.join("manifest.json")).unwrap();
+    let error = StoreDirectory::open(state.path(), 2).unwrap_err();
+    assert!(error.to_string().contains("manifest.json"), "{error}");
+}
+
+#[test]
+fn days_of_use_come_back_with_the_file_or_with_the_record() {
+    let state = tempfile::tempdir().unwrap();
+    let directory = StoreDirectory::open(state.path(), 1).unwrap();
+    let ids = fill(&directory, 3);
+    let open = || {
+        directory
+            .open_shard(0, partitions(1), &options())
+            .unwrap()
+            .0
+    };
+    let slot_of = |store: &LogStore, id| match store.find(IdKind::Recipient, id) {
+        Some(Location::Queue(slot)) => slot,
+        other => panic!("{other:?}"),
+    };
+    let mut store = open();
+    let slot = slot_of(&store, &ids[2]);
+    assert_eq!(store.active_days(slot).message, 2);
+    let days = ActiveDays {
+        message: 40,
+        notification: 50,
+    };
+    store.set_active_days(slot, days);
+    // The record that is written tells them.
+    store
+        .update(slot, crate::store::QueueChange::Day(1))
+        .unwrap();
+    drop(store);
+    let store = open();
+    assert_eq!(store.active_days(slot_of(&store, &ids[2])), days);
+    // Without the file the others are as their records tell.
+    fs::write(directory.shard(0).join("active-days"), b"nonsense").unwrap();
+    drop(store);
+    let store = open();
+    assert_eq!(store.active_days(slot_of(&store, &ids[2])), days);
+    assert_eq!(
+        store.active_days(slot_of(&store, &ids[1])),
+        ActiveDays::default()
+    );
+}

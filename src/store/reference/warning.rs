@@ -1,0 +1,124 @@
+//! What an import met and went on from.
+
+use super::replay::Refusal;
+use super::text::Malformed;
+use std::fmt;
+use thiserror::Error;
+
+/// Most warnings that are kept; the rest is only counted.
+pub const MAX_WARNINGS: usize = 1000;
+
+/// What was wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Reason {
+    /// The line is no record; it is passed over.
+    #[error("not a record, skipped: {0}")]
+    Malformed(#[from] Malformed),
+    /// The record does not fit what the log said before; it is passed over.
+    #[error("skipped: {0}")]
+    Refused(#[from] Refusal),
+    /// The queue's link id does not have 24 bytes; the queue comes without it.
+    #[error("the link of this queue cannot be used, the queue comes without it")]
+    UnusableLink,
+    /// The receiver of the import has one of the ids already.
+    #[error("skipped: identifier in use")]
+    InUse,
+    /// A message or notification for a queue that the store log does not have.
+    #[error("skipped: the queue does not exist")]
+    UnknownQueue,
+    /// The queue had no room for the message.
+    #[error("skipped: the queue is full")]
+    QueueFull,
+    /// A notification that the queue's credentials do not open.
+    #[error("skipped: not encrypted for this queue")]
+    NotForThisQueue,
+    /// The store log was left by a compaction that did not end.
+    #[error("read in place of the store log: the last compaction did not end")]
+    CompactionUnfinished,
+    /// Only the messages of an earlier start are there.
+    #[error(
+        "not read: messages of an earlier start; the reference saves those of now when it is \
+         stopped with SIGINT"
+    )]
+    OldMessages,
+    /// A name in the journal directory that is none of a queue.
+    #[error("skipped: not part of a message journal")]
+    NotAJournal,
+    /// The journal of a queue has no usable state, so it holds nothing.
+    #[error("no usable state: the queue comes without messages")]
+    NoState,
+    /// The last line of the state is torn; the one before was used.
+    #[error("torn last line: the state before it was used")]
+    TornState,
+    /// A file of messages is missing.
+    #[error("the file of messages is missing")]
+    NoMessages,
+    /// A file of messages goes on beyond its state.
+    #[error("{0} bytes beyond the state ignored")]
+    Beyond(u64),
+    /// A file of messages ends before its state says.
+    #[error("{0} bytes fewer than the state says")]
+    Short(u64),
+    /// A line of messages that is no message.
+    #[error("{0} lines are no messages, skipped")]
+    LostMessages(u64),
+}
+
+/// Where an import met what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// The file, relative to the imported directory.
+    pub file: String,
+    /// Number of the line, from 1, if it is one line.
+    pub line: Option<u64>,
+    /// What was wrong.
+    pub reason: Reason,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        write!(f, ": {}", self.reason)
+    }
+}
+
+/// The first [`MAX_WARNINGS`] warnings and the number of all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Warnings {
+    list: Vec<Warning>,
+    count: u64,
+}
+
+impl Warnings {
+    /// Adds one.
+    pub fn add(&mut self, file: &str, line: Option<u64>, reason: impl Into<Reason>) {
+        self.count += 1;
+        if self.list.len() < MAX_WARNINGS {
+            self.list.push(Warning {
+                file: file.to_owned(),
+                line,
+                reason: reason.into(),
+            });
+        }
+    }
+
+    /// Adds those of another list.
+    pub(super) fn append(&mut self, other: &Self) {
+        let room = MAX_WARNINGS - self.list.len();
+        self.list.extend(other.list.iter().take(room).cloned());
+        self.count += other.count;
+    }
+
+    /// The warnings kept.
+    pub fn list(&self) -> &[Warning] {
+        &self.list
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+}
