@@ -229,6 +229,23 @@ mod tests {
     }
 
     #[test]
+    fn options_of_import_and_export() {
+        match parsed("import --skip-warnings --dir /d") {
+            Ok(Command::Import(options)) => {
+                assert!(options.skip_warnings);
+                assert_eq!(options.dir.as_deref(), Some(std::path::Path::new("/d")));
+            }
+            other => panic!("{other:?}"),
+        }
+        match parsed("export /to") {
+            Ok(Command::Export(options)) => assert_eq!(options.to, std::path::Path::new("/to")),
+            other => panic!("{other:?}"),
+        }
+        refused("export");
+        refused("import /from");
+    }
+
+    #[test]
     fn rts_options_of_existing_units_are_skipped() {
         assert!(start("+RTS -N -A16m -RTS --maintenance").maintenance);
         assert!(!start("+RTS -N --maintenance").maintenance);

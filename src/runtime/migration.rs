@@ -38,7 +38,7 @@ pub enum MigrationError {
     NoStore(PathBuf),
     /// Something could not be taken over, and that was not allowed.
     #[error(
-        "{} lines or files cannot be taken over, nothing was imported. To leave them out: \
+        "nothing was imported: {} warnings, see above. To leave out what they name: \
          --skip-warnings",
         .0.count()
     )]

@@ -19,7 +19,7 @@ pub use party::{
     sender_id_for, unknown_id,
 };
 pub use raw::{Hello, RawSession};
-pub use server::{Server, Setup, start_fails};
+pub use server::{Server, Setup, command, start_fails};
 pub use services::{expect_subscribed, service_credentials, subscribe_service};
 
 use futures_lite::future::{Future, or};

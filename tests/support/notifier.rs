@@ -3,7 +3,7 @@
 use super::party::{Key, Recipient, ask, expect_ok, send_notifying};
 use loadtest::queue::open_notification;
 use loadtest::{Auth, Client};
-use smp_server::crypto::keys::{X25519PublicKey, X25519SecretKey};
+use smp_server::crypto::keys::{SharedSecret, X25519PublicKey, X25519SecretKey};
 use smp_server::crypto::smp_box::BoxKey;
 use smp_server::protocol::command::NotifierCredentials;
 use smp_server::protocol::{Command, Response};
@@ -52,6 +52,15 @@ pub struct Notifier {
 }
 
 impl Notifier {
+    /// A notifier that was made on another server; `secret` boxes its notifications.
+    pub fn known(key: Key, id: &[u8], secret: &SharedSecret) -> Self {
+        Self {
+            key,
+            id: id.to_vec(),
+            meta_key: BoxKey::from(secret),
+        }
+    }
+
     /// The answer to `NSUB`.
     pub async fn subscribe(&self, client: &mut Client) -> Response<'static> {
         ask(client, &Command::NSub, &self.id, self.key.auth()).await

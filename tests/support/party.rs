@@ -1,7 +1,9 @@
 //! Recipients, senders and their keys.
 
 use loadtest::{Auth, Client, Reply};
-use smp_server::crypto::keys::{PublicAuthKey, SigningKey, X25519SecretKey};
+use smp_server::crypto::keys::{
+    PublicAuthKey, SharedSecret, SigningKey, X25519PublicKey, X25519SecretKey,
+};
 use smp_server::crypto::message::{ReceivedBody, decrypt_message};
 use smp_server::crypto::smp_box::BoxKey;
 use smp_server::protocol::command::{NewQueue, QueueRequest};
@@ -129,6 +131,23 @@ impl Recipient {
             body_key: BoxKey::from(&dh.agree(&ids.dh_key)),
             ids: *ids,
             key,
+        }
+    }
+
+    /// A queue that was created on another server; `secret` boxes its bodies.
+    pub fn known(key: Key, recipient_id: &[u8], sender_id: &[u8], secret: &SharedSecret) -> Self {
+        Self {
+            key,
+            ids: QueueIds {
+                recipient_id: recipient_id.to_vec().into(),
+                sender_id: sender_id.to_vec().into(),
+                dh_key: X25519PublicKey([0; 32]),
+                mode: None,
+                link_id: None,
+                service_id: None,
+                notifier: None,
+            },
+            body_key: BoxKey::from(secret),
         }
     }
 

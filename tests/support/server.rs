@@ -89,7 +89,8 @@ impl Setup {
     }
 }
 
-fn command(dir: &Path) -> Command {
+/// The program with `DIR/etc` and `DIR/var`.
+pub fn command(dir: &Path) -> Command {
     let mut command = Command::new(BINARY);
     command
         .env("SMP_SERVER_CFG_PATH", dir.join("etc"))

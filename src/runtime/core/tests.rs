@@ -553,14 +553,15 @@ fn a_session_joins_its_service_wherever_that_lives() {
     let cores = cores(2, QueuePlacement::Local);
     for home in 0..2 {
         let peer = Peer::open(&cores[0], 1);
-        let id = (0..=u8::MAX)
-            .map(|n| [n; 24])
-            .find(|id| cores[0].partitioner.shard_of(id) == home)
-            .unwrap();
+        let leading_to = |shard: u16| {
+            let mut bytes = 0..=u8::MAX;
+            bytes.find(|n| cores[0].partitioner.shard_of(&[*n; 24]) == shard)
+        };
+        // The id of an imported service leads anywhere.
         let service = ServiceSession {
-            id,
+            id: [leading_to(1 - home).unwrap(); 24],
             role: ServiceRole::Notifier,
-            fingerprint: [id[0]; 32],
+            fingerprint: [leading_to(home).unwrap(); 32],
             session_key: [2; 32],
         };
         let context =
