@@ -232,7 +232,7 @@ keys! {
     DURABILITY: Durability = durability, "durability", Commented("disk"), Some("disk");
         "What a confirmed message or queue survives: `disk` - loss of power, `process` - the"
         "death of the server alone, which is faster."
-    SEGMENT_MB: u32 = within::<1, 1024>, "segment_mb", Commented("64"), Some("64");
+    SEGMENT_MB: u32 = within::<1, 1024>, "segment_mb", Commented("16"), Some("16");
         "Size of the files of the log, MiB."
     QUEUE_PLACEMENT: QueuePlacement = queue_placement, "queue_placement", Commented("local"), Some("local");
         "Which thread keeps a new queue: `local` - the one of its creator, `spread` - any,"
