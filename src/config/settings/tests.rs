@@ -114,7 +114,7 @@ fn absent_keys() {
     let relay = &settings.relay;
     assert_eq!((relay.shards, relay.max_connections), (None, None));
     assert_eq!(relay.durability, Durability::Disk);
-    assert_eq!(relay.segment_size, 64 << 20);
+    assert_eq!(relay.segment_size, 16 << 20);
     assert_eq!(relay.queue_placement, QueuePlacement::Local);
     assert_eq!(relay.address, None);
     assert_eq!(relay.msg_queue_quota, 128);
