@@ -16,6 +16,7 @@ pub(crate) mod inspect;
 mod limits;
 mod link_aliases;
 mod links;
+mod notification_scans;
 mod notifications;
 mod notifiers;
 mod promises;
