@@ -4,6 +4,7 @@ use std::io;
 use std::net::{
     IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream,
 };
+use std::thread;
 use std::time::Duration;
 
 use glommio::net::{TcpListener, TcpStream};
@@ -19,6 +20,10 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// has stopped.
 const BIND_ATTEMPTS: u32 = 65;
 const BIND_PAUSE: Duration = Duration::from_secs(1);
+/// How often, and how far apart, a port must be seen in use: the kernel closes the sockets of a
+/// killed server a moment after the server is gone.
+const RELEASE_ATTEMPTS: u32 = 20;
+const RELEASE_PAUSE: Duration = Duration::from_millis(100);
 /// How long a server on this machine may take to accept a connection.
 const PROBE_TIME: Duration = Duration::from_secs(1);
 
@@ -86,7 +91,7 @@ impl Reservation {
             // Without SO_REUSEPORT this fails if anyone is listening. It also fails for a minute
             // after a server with connected clients has stopped: then nobody is listening.
             match StdListener::bind(address) {
-                Err(e) if e.kind() == io::ErrorKind::AddrInUse && !is_served(address) => {}
+                Err(e) if e.kind() == io::ErrorKind::AddrInUse && !stays_served(address) => {}
                 probe => drop(probe.map_err(failed)?),
             }
         }
@@ -102,6 +107,16 @@ impl Reservation {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+}
+
+/// Whether somebody accepts connections at `address` and goes on doing so.
+fn stays_served(address: SocketAddr) -> bool {
+    (0..RELEASE_ATTEMPTS).all(|attempt| {
+        if attempt > 0 {
+            thread::sleep(RELEASE_PAUSE);
+        }
+        is_served(address)
+    })
 }
 
 /// Whether somebody accepts connections at `address`, of this machine.
