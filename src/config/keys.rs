@@ -47,6 +47,8 @@ pub struct KeyInfo {
     pub effect: Effect,
     /// Explanation, one comment line each; empty for a key explained by the one above.
     pub note: &'static [&'static str],
+    /// Says what is accepted when a text is not.
+    pub check: fn(&str) -> Result<(), Accepted>,
 }
 
 /// A key whose text gives a `T`.
@@ -96,6 +98,7 @@ macro_rules! keys {
                     secret: or_default!($($secret)?, false),
                     effect: or_default!($($effect)?, Effect::Used),
                     note: &[$($note),*],
+                    check: |text| ($parse)(text).map(|_| ()),
                 },
                 parse: $parse,
             };

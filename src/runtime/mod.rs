@@ -11,6 +11,7 @@ mod mesh;
 pub mod migration;
 mod partition_key;
 mod placement;
+mod probe;
 mod registration;
 mod server;
 mod shutdown;
@@ -18,4 +19,5 @@ mod storage;
 mod sweeps;
 mod timers;
 
+pub use probe::try_executors;
 pub use server::{RelayPlan, RunError, run};

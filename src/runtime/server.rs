@@ -39,7 +39,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 /// Registered buffers of an executor: only sockets use it, which need none.
-const IO_MEMORY: usize = 64 << 10;
+pub(super) const IO_MEMORY: usize = 64 << 10;
 /// How often a draining executor looks whether the others have drained.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 

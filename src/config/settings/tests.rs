@@ -329,7 +329,7 @@ fn relay_settings_override_and_restrict() {
     assert_eq!(settings.storage.notifications.ttl, Duration::from_secs(6));
     assert_eq!(settings.relay.segment_size, 1 << 20);
     let error = with("RELAY", "min_version = 10\nmax_version = 9").unwrap_err();
-    assert!(matches!(error, SettingsError::Conflict(_)));
+    assert!(matches!(error, SettingsError::Conflict { .. }));
     let settings = with("RELAY", "shards = 3\nmax_connections = 9").unwrap();
     assert_eq!(settings.relay.shards, Some(3));
     assert_eq!(settings.relay.max_connections, Some(9));
