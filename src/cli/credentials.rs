@@ -46,7 +46,7 @@ pub(super) fn expiry_advice(chain: &[CertificateDer<'_>], now: OffsetDateTime) -
         return None;
     };
     Some(format!(
-        "the online certificate {state}, with which clients refuse to connect: \
+        "the online certificate {state}, and clients accept only a valid one: \
          `smp-server cert` makes a new one"
     ))
 }
