@@ -1,5 +1,6 @@
 //! `completions` and `man`: what packages install beside the program.
 
+use super::version::{SERVER_NAME, version_line};
 use super::{CliError, Console, PROGRAM, arguments};
 use anyhow::Context;
 use clap::Args;
@@ -44,7 +45,8 @@ pub fn man(options: &ManOptions, console: &mut Console<'_>) -> Result<(), CliErr
         command = found.with_context(|| format!("there is no command `{word}`"))?;
     }
     let mut page = Vec::new();
-    Man::new(command).render(&mut page)?;
+    let page_of = Man::new(command).source(version_line()).manual(SERVER_NAME);
+    page_of.render(&mut page)?;
     console.output.write_all(&page)?;
     Ok(())
 }
