@@ -327,18 +327,17 @@ impl<'a> Import<'a> {
         while let Some(parsed) = lines.next_line().map_err(self.failed(NOTIFICATIONS))? {
             let parsed = parsed.and_then(parse_notification_line);
             let line = Some(lines.line());
-            let notification = match parsed {
+            let (id, note) = match parsed {
                 Ok(notification) => notification,
                 Err(e) => {
                     self.report.warnings.add(NOTIFICATIONS, line, e);
                     continue;
                 }
             };
-            let id = notification.notifier_id;
             if self
                 .options
                 .notifications_since
-                .is_some_and(|since| notification.seconds < since)
+                .is_some_and(|since| note.at < since)
             {
                 self.report.notifications_expired += 1;
                 continue;
@@ -352,12 +351,12 @@ impl<'a> Import<'a> {
                 self.report.warnings.add(NOTIFICATIONS, line, reason);
                 continue;
             };
-            let Some((message_id, seconds)) = notification.open(key) else {
+            if !note.sealed.as_ref().is_some_and(|meta| meta.opens_with(key)) {
                 let reason = Reason::NotForThisQueue;
                 self.report.warnings.add(NOTIFICATIONS, line, reason);
                 continue;
-            };
-            let result = self.sink.notification(&id, &message_id, seconds);
+            }
+            let result = self.sink.notification(&id, note);
             self.report.notifications += u64::from(self.taken(result, NOTIFICATIONS, line)?);
         }
         self.done += len;

@@ -4,7 +4,9 @@ use crate::store::reference::file_names::{JOURNAL, MESSAGES, STORE_LOG};
 use crate::store::reference::journal::JournalError;
 use crate::store::reference::statistics::{Statistics, StatisticsError};
 use crate::store::reference::warning::Warnings;
-use crate::store::{ActiveDays, Id, LinkContent, Message, QueueRecord, ServiceRecord, StoreError};
+use crate::store::{
+    ActiveDays, Id, LinkContent, Message, Note, QueueRecord, ServiceRecord, StoreError,
+};
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
@@ -30,14 +32,8 @@ pub trait ImportSink {
     /// The next message of a queue that was taken.
     fn message(&mut self, recipient_id: &Id, message: Message<'_>) -> Result<(), SinkError>;
 
-    /// The next notification of a notifier whose queue was taken: which message came, and when
-    /// (seconds since the Unix epoch).
-    fn notification(
-        &mut self,
-        notifier_id: &Id,
-        message_id: &Id,
-        seconds: i64,
-    ) -> Result<(), SinkError>;
+    /// The next notification of a notifier whose queue was taken.
+    fn notification(&mut self, notifier_id: &Id, note: Note) -> Result<(), SinkError>;
 
     /// Counters and sets of active queues; the numbers of what is there now are in the report.
     fn statistics(&mut self, statistics: &Statistics) -> Result<(), SinkError>;
@@ -176,7 +172,7 @@ impl ImportSink for Nowhere {
         Ok(())
     }
 
-    fn notification(&mut self, _: &Id, _: &Id, _: i64) -> Result<(), SinkError> {
+    fn notification(&mut self, _: &Id, _: Note) -> Result<(), SinkError> {
         Ok(())
     }
 
