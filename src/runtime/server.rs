@@ -3,6 +3,7 @@
 use super::connection::Acceptor;
 use super::core::{Core, CoreMessage};
 use super::mesh::{self, Mesh, MeshAlarm};
+use super::notes::NoteKeeper;
 use super::partition_key;
 use super::placement;
 use super::shutdown::{DRAIN_TIME, Shutdown};
@@ -391,6 +392,7 @@ async fn run_executor(
         ChaCha20Rng::from_os_rng(),
         settings.relay.pending_end_interval,
     ));
+    let notes = NoteKeeper::begin(&core, settings.storage.restore_messages);
     let acceptor = Rc::new(Acceptor {
         core: Rc::clone(&core),
         tls: Arc::clone(&shared.tls),
@@ -440,6 +442,9 @@ async fn run_executor(
     receiving.cancel().await;
     for task in timers.into_iter().chain(keeping) {
         task.cancel().await;
+    }
+    if let Some(notes) = notes {
+        notes.finish().await;
     }
     storage::finish(&core)?;
     result

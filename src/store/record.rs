@@ -230,10 +230,24 @@ pub struct SealedMeta {
     pub boxed: [u8; BOXED_META_LEN],
 }
 
+impl Note {
+    /// One of this relay, boxed when it leaves.
+    pub fn new(message_id: Id, at: i64) -> Self {
+        Self {
+            message_id,
+            at,
+            sealed: None,
+        }
+    }
+}
+
 impl SealedMeta {
-    /// Whether a notifier's secret opens the box.
-    pub fn opens_with(&self, key: &BoxKey) -> bool {
-        decrypt_notification(key, &self.nonce, &mut self.boxed.clone()).is_ok()
+    /// Which message came and when, as a notifier's secret shows it; `None` if it does not open
+    /// the box.
+    pub fn open(&self, key: &BoxKey) -> Option<(Id, i64)> {
+        let mut boxed = self.boxed;
+        let meta = decrypt_notification(key, &self.nonce, &mut boxed).ok()?;
+        Some((meta.msg_id.try_into().ok()?, meta.timestamp))
     }
 }
 

@@ -3,11 +3,11 @@
 use super::Notifications;
 use crate::crypto::message::encrypt_notification;
 use crate::crypto::smp_box::BoxKey;
+use crate::crypto::smp_box::Nonce;
 use crate::protocol::Response;
 use crate::relay::effect::Effect;
 use crate::relay::session_ref::SessionRef;
 use crate::relay::shard::Shard;
-use crate::crypto::smp_box::Nonce;
 use crate::store::{Id, Note, NotifierRecord, QueueSlot, Store};
 use rand::RngCore;
 use std::collections::hash_map::Entry;
@@ -41,11 +41,7 @@ impl<S: Store> Shard<S> {
         message_id: Id,
         at: i64,
     ) {
-        let note = Note {
-            message_id,
-            at,
-            sealed: None,
-        };
+        let note = Note::new(message_id, at);
         let displaced = self.notifications.add(slot, notifier_id, note);
         self.counters.notifications_lost += u64::from(displaced);
     }

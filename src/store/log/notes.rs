@@ -138,7 +138,7 @@ impl<D: Disk> LogStore<D> {
                 return Notes::new();
             }
         };
-        let (notes, unread) = read(&file);
+        let (notes, unread) = read_notes(&file);
         if unread > 0 {
             tracing::warn!(
                 "the last {unread} bytes of {} cannot be read: some notifications are lost or \
@@ -156,7 +156,7 @@ impl<D: Disk> LogStore<D> {
 }
 
 /// The notes of a file, and how many bytes at its end cannot be read.
-fn read(file: &[u8]) -> (Notes, usize) {
+pub(super) fn read_notes(file: &[u8]) -> (Notes, usize) {
     let mut notes = Notes::new();
     let Some(mut rest) = file.strip_prefix(&MAGIC) else {
         return (notes, file.len());
@@ -221,6 +221,3 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     *bytes = rest;
     Some(*taken)
 }
-
-#[cfg(test)]
-pub(super) use read as read_notes;

@@ -6,8 +6,8 @@ use super::rehome::{RehomeError, at, shard_of};
 use super::store::queue_ids;
 use super::{Directory, LogOptions, LogStore, Partitions, Promise};
 use crate::store::{
-    ActiveDays, Id, IdKind, LinkContent, Location, Message, Note, QueueRecord, ServiceRecord, Store,
-    StoreError, Totals,
+    ActiveDays, Id, IdKind, LinkContent, Location, Message, Note, QueueRecord, ServiceRecord,
+    Store, StoreError, Totals,
 };
 use std::io;
 use std::path::{Path, PathBuf};

@@ -351,7 +351,12 @@ impl<'a> Import<'a> {
                 self.report.warnings.add(NOTIFICATIONS, line, reason);
                 continue;
             };
-            if !note.sealed.as_ref().is_some_and(|meta| meta.opens_with(key)) {
+            if note
+                .sealed
+                .as_ref()
+                .and_then(|meta| meta.open(key))
+                .is_none()
+            {
                 let reason = Reason::NotForThisQueue;
                 self.report.warnings.add(NOTIFICATIONS, line, reason);
                 continue;
