@@ -21,6 +21,7 @@ mod store_log;
 mod text;
 mod time_text;
 mod warning;
+mod warning_log;
 
 #[cfg(test)]
 mod tests;
