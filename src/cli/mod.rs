@@ -10,6 +10,7 @@ pub mod directories;
 pub mod export;
 pub mod import;
 pub mod init;
+mod progress;
 mod prompt;
 pub mod serve;
 pub mod start;

@@ -32,6 +32,7 @@ pub use activity::{ActiveQueues, Activity, PeriodCounts};
 pub use counters::{AckTimes, Counters};
 pub use effect::{Answer, Effect, PeerMessage};
 pub use expiry::{MessageSweep, NotificationSweep};
+pub use notification::NotesWalk;
 pub use operator::{OperatorAnswer, OperatorCall};
 pub use partition::{PARTITIONS, Partition, Partitioner};
 pub use release::Confirmation;

@@ -11,6 +11,7 @@ mod core;
 pub mod lock;
 mod mesh;
 pub mod migration;
+mod notes;
 mod partition_key;
 mod placement;
 mod registration;

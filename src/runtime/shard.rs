@@ -3,6 +3,7 @@
 use super::connection::Acceptor;
 use super::core::{Core, CoreMessage, Sockets};
 use super::mesh::Mesh;
+use super::notes::NoteKeeper;
 use super::server::{IO_MEMORY, Report, RunError, Shared};
 use super::shutdown::{DRAIN_TIME, Shutdown};
 use super::storage;
@@ -79,6 +80,7 @@ async fn run_executor(
         ChaCha20Rng::from_os_rng(),
         settings.relay.pending_end_interval,
     ));
+    let notes = NoteKeeper::begin(&core, settings.storage.restore_messages);
     let acceptor = Rc::new(Acceptor {
         core: Rc::clone(&core),
         tls: Arc::clone(&shared.tls),
@@ -132,6 +134,9 @@ async fn run_executor(
     receiving.cancel().await;
     for task in timers.into_iter().chain(keeping) {
         task.cancel().await;
+    }
+    if let Some(notes) = notes {
+        notes.finish().await;
     }
     let finished = storage::finish(&core);
     core.say_last_words();

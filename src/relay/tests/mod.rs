@@ -22,6 +22,7 @@ mod notifiers;
 mod promises;
 mod quota;
 mod registry;
+mod saved_notes;
 mod service_subscriptions;
 mod services;
 mod steps;
