@@ -14,6 +14,7 @@ mod placement;
 mod registration;
 mod server;
 mod shutdown;
+mod steps;
 mod storage;
 mod sweeps;
 mod timers;

@@ -6,6 +6,7 @@ use super::mesh::{self, Mesh, MeshAlarm};
 use super::partition_key;
 use super::placement;
 use super::shutdown::{DRAIN_TIME, Shutdown};
+use super::steps::StepKind;
 use super::storage;
 use super::sweeps::{SweepReport, SweepTotals, Sweeps};
 use super::timers;
@@ -412,7 +413,9 @@ async fn run_executor(
         .into_iter()
         .map(|listener| spawn_local(accept(Rc::clone(&acceptor), listener, Rc::clone(&failure))))
         .collect();
-    let receiving = spawn_local(receive_from_mesh(Rc::clone(&core), shared.shutdown.clone()));
+    let receiving = receive_from_mesh(Rc::clone(&core), shared.shutdown.clone());
+    let steps = core.steps();
+    let receiving = steps.spawn(StepKind::Mesh, receiving);
     let swept = report.clone();
     let timers = timers::spawn(&core, settings, move |sweep| {
         // The main thread may have given up already.
@@ -420,11 +423,14 @@ async fn run_executor(
     });
     let durability = settings.relay.durability;
     let keeping = [
-        spawn_local(storage::keep_space(Rc::clone(&core))),
-        spawn_local(storage::maintain(Rc::clone(&core))),
-        spawn_local(storage::save_days(Rc::clone(&core))),
-        spawn_local(storage::check_aliases(Rc::clone(&core))),
-        spawn_local({
+        steps.spawn(StepKind::Maintenance, storage::keep_space(Rc::clone(&core))),
+        steps.spawn(StepKind::Maintenance, storage::maintain(Rc::clone(&core))),
+        steps.spawn(StepKind::Maintenance, storage::save_days(Rc::clone(&core))),
+        steps.spawn(
+            StepKind::Maintenance,
+            storage::check_aliases(Rc::clone(&core)),
+        ),
+        steps.spawn(StepKind::Maintenance, {
             let (core, failure) = (Rc::clone(&core), Rc::clone(&failure));
             async move { failure.set(storage::keep_durable(core, durability).await) }
         }),
@@ -441,6 +447,7 @@ async fn run_executor(
     for task in timers.into_iter().chain(keeping) {
         task.cancel().await;
     }
+    tracing::debug!("steps of shard {index}: {}", core.steps().times());
     storage::finish(&core)?;
     result
 }
@@ -481,7 +488,9 @@ async fn accept(acceptor: Rc<Acceptor>, listener: Listener, failure: Rc<Failure>
     loop {
         match listener.accept().await {
             Ok(tcp) if acceptor.has_room() => {
-                spawn_local(Rc::clone(&acceptor).serve(tcp)).detach();
+                let serving = Rc::clone(&acceptor).serve(tcp);
+                let steps = acceptor.core.steps();
+                steps.spawn(StepKind::Connection, serving).detach();
             }
             // Dropping it tells the client to try again later.
             Ok(tcp) => drop(tcp),
