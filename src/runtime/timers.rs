@@ -2,9 +2,9 @@
 
 use super::connection::STALL_LIMIT;
 use super::core::{Core, IdleProgress};
-use super::steps::StepKind::Timer;
 use super::sweeps::SweepReport;
 use crate::config::settings::{Expiration, InactiveClients, Settings};
+use crate::control::StepKind::Timer;
 use crate::relay::{MessageSweep, NotificationSweep};
 use futures_lite::future::yield_now;
 use glommio::Task;
