@@ -1,5 +1,6 @@
 //! What an executor tells about itself.
 
+use super::StepTimes;
 use crate::relay::{AckTimes, ActiveQueues, Counters};
 use crate::store::Totals;
 
@@ -26,6 +27,8 @@ pub struct ShardSnapshot {
     pub sessions: u64,
     /// Connections in the TLS or SMP handshake.
     pub handshakes: u64,
+    /// How long its steps took, since start.
+    pub steps: StepTimes,
     /// Sockets accepted, by port.
     pub sockets: Vec<PortSockets>,
 }

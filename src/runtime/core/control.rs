@@ -56,6 +56,7 @@ impl Core {
             subscribed_sessions: sessions as u64,
             sessions: self.session_count() as u64,
             handshakes: self.handshakes.get() as u64,
+            steps: self.steps.times(),
             sockets: self.sockets.borrow().iter().map(|s| s.counts()).collect(),
         }
     }
