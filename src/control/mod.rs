@@ -1,5 +1,9 @@
 //! What an operator sees of the relay and does to it, without sockets and files.
 
+mod overview;
 mod snapshot;
+mod statistics;
 
+pub use overview::Overview;
 pub use snapshot::{PortSockets, ShardSnapshot};
+pub use statistics::{SavedStatistics, Statistics, StatisticsConfig};
