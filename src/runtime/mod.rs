@@ -18,6 +18,7 @@ mod requests;
 mod server;
 mod shard;
 mod shutdown;
+mod steps;
 mod storage;
 mod sweeps;
 mod timers;

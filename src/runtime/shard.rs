@@ -5,6 +5,7 @@ use super::core::{Core, CoreMessage, Sockets};
 use super::mesh::Mesh;
 use super::server::{IO_MEMORY, Report, RunError, Shared};
 use super::shutdown::{DRAIN_TIME, Shutdown};
+use super::steps::StepKind;
 use super::storage;
 use super::timers;
 use crate::relay::{Shard, ShardConfig};
@@ -104,7 +105,9 @@ async fn run_executor(
             spawn_local(accept(acceptor, listener, sockets, failure))
         })
         .collect();
-    let receiving = spawn_local(receive_from_mesh(Rc::clone(&core), shared.shutdown.clone()));
+    let steps = core.steps();
+    let receiving = receive_from_mesh(Rc::clone(&core), shared.shutdown.clone());
+    let receiving = steps.spawn(StepKind::Mesh, receiving);
     let swept = report.clone();
     let timers = timers::spawn(&core, settings, move |sweep| {
         // The main thread may have given up already.
@@ -112,11 +115,14 @@ async fn run_executor(
     });
     let durability = settings.relay.durability;
     let keeping = [
-        spawn_local(storage::keep_space(Rc::clone(&core))),
-        spawn_local(storage::maintain(Rc::clone(&core))),
-        spawn_local(storage::save_days(Rc::clone(&core))),
-        spawn_local(storage::check_aliases(Rc::clone(&core))),
-        spawn_local({
+        steps.spawn(StepKind::Maintenance, storage::keep_space(Rc::clone(&core))),
+        steps.spawn(StepKind::Maintenance, storage::maintain(Rc::clone(&core))),
+        steps.spawn(StepKind::Maintenance, storage::save_days(Rc::clone(&core))),
+        steps.spawn(
+            StepKind::Maintenance,
+            storage::check_aliases(Rc::clone(&core)),
+        ),
+        steps.spawn(StepKind::Maintenance, {
             let (core, failure) = (Rc::clone(&core), Rc::clone(&failure));
             async move { failure.set(storage::keep_durable(core, durability).await) }
         }),
@@ -133,6 +139,7 @@ async fn run_executor(
     for task in timers.into_iter().chain(keeping) {
         task.cancel().await;
     }
+    tracing::debug!("steps of shard {index}: {}", core.steps().times());
     let finished = storage::finish(&core);
     core.say_last_words();
     finished?;
@@ -183,12 +190,13 @@ async fn accept(
                 let open = sockets.open();
                 // Dropping it tells the client to try again later.
                 if acceptor.has_room() {
+                    let steps = Rc::clone(acceptor.core.steps());
                     let acceptor = Rc::clone(&acceptor);
-                    spawn_local(async move {
+                    let serving = async move {
                         acceptor.serve(tcp).await;
                         drop(open);
-                    })
-                    .detach();
+                    };
+                    steps.spawn(StepKind::Connection, serving).detach();
                 }
             }
             Err(error) => {
