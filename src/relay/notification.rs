@@ -9,6 +9,7 @@ mod scan;
 
 use super::session_queues::SessionQueues;
 use super::session_ref::SessionRef;
+use super::session_set::SessionSet;
 use super::subscription::MAX_PER_SESSION;
 use crate::store::{Id, Note, QueueSlot};
 use saving::Unsaved;
@@ -112,6 +113,16 @@ impl Notifications {
     /// Notifications waiting.
     pub fn count(&self) -> u64 {
         self.count
+    }
+
+    /// Notifiers subscribed individually; those of closed sessions count until they are forgotten.
+    pub fn subscribed(&self) -> u64 {
+        self.subscribers.len() as u64
+    }
+
+    /// Open sessions that subscribed them.
+    pub fn subscribed_sessions(&self) -> &SessionSet {
+        self.sessions.open_set()
     }
 
     /// Sizes of the tables, by name.

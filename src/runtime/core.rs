@@ -437,8 +437,8 @@ impl Core {
     }
 }
 
-/// What the clock says.
-pub(super) fn now() -> Timestamp {
+/// The clock.
+pub fn now() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     Timestamp {
         nanos: since_epoch.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX)),
