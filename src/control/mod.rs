@@ -1,5 +1,6 @@
 //! What an operator sees of the relay and does to it, without sockets and files.
 
+pub mod port;
 mod snapshot;
 
 pub use snapshot::{PortSockets, ShardSnapshot};

@@ -32,7 +32,7 @@ pub use activity::{ActiveQueues, Activity, PeriodCounts};
 pub use counters::{AckTimes, Counters};
 pub use effect::{Answer, Effect, PeerMessage};
 pub use expiry::{MessageSweep, NotificationSweep};
-pub use operator::{OperatorAnswer, OperatorCall};
+pub use operator::{OperatorAnswer, OperatorCall, QueueState};
 pub use partition::{PARTITIONS, Partition, Partitioner};
 pub use release::Confirmation;
 pub use request::{Refusal, Request};

@@ -432,6 +432,11 @@ impl<S: Store> Shard<S> {
         self.subscriptions.is_subscriber(session) || self.notifications.has_subscriptions(session)
     }
 
+    /// Queues of this shard that a session is subscribed to or fetches from.
+    pub fn subscriptions_of(&self, session: SessionRef) -> usize {
+        self.subscriptions.count_of(session)
+    }
+
     /// What has happened here.
     pub fn counters(&self) -> &Counters {
         &self.counters
