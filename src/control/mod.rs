@@ -1,6 +1,7 @@
 //! What an operator sees of the relay and does to it, without sockets and files.
 
 mod overview;
+pub mod port;
 mod snapshot;
 mod statistics;
 mod steps;

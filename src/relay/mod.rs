@@ -38,7 +38,7 @@ pub use effect::{Answer, Effect, PeerMessage};
 pub use expiry::{MessageSweep, NotificationSweep};
 pub use figures::Subscribed;
 pub use notification::NotesWalk;
-pub use operator::{OperatorAnswer, OperatorCall};
+pub use operator::{OperatorAnswer, OperatorCall, QueueState};
 pub use partition::{PARTITIONS, Partition, Partitioner};
 pub use release::Confirmation;
 pub use request::{Refusal, Request};

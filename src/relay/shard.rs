@@ -432,6 +432,11 @@ impl<S: Store> Shard<S> {
         self.subscriptions.is_subscriber(session) || self.notifications.has_subscriptions(session)
     }
 
+    /// Queues of this shard that a session is subscribed to or fetches from.
+    pub fn subscriptions_of(&self, session: SessionRef) -> usize {
+        self.subscriptions.count_of(session)
+    }
+
     /// Notes that a queue is in use.
     pub(super) fn note_activity(&mut self, now: Timestamp, slot: QueueSlot, flagged: bool) {
         let before = self.store.active_days(slot);

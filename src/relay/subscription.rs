@@ -102,9 +102,14 @@ impl Subscriptions {
             .then_some((subscriber.session, subscriber.delivered))
     }
 
+    /// Queues a session is subscribed to or fetches from.
+    pub fn count_of(&self, session: SessionRef) -> usize {
+        self.subscribed.count(session) + self.getting.count(session)
+    }
+
     /// Whether a session listens to as many queues as it may.
     pub fn is_full(&self, session: SessionRef) -> bool {
-        self.subscribed.count(session) + self.getting.count(session) >= MAX_PER_SESSION
+        self.count_of(session) >= MAX_PER_SESSION
     }
 
     /// Whether a session is the subscriber of any queue.

@@ -19,6 +19,7 @@ mod links;
 mod notification_scans;
 mod notifications;
 mod notifiers;
+mod operator;
 mod promises;
 mod quota;
 mod registry;
