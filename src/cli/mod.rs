@@ -16,6 +16,7 @@ pub mod export;
 mod files;
 pub mod import;
 pub mod init;
+mod progress;
 mod prompt;
 pub mod reference_storage;
 pub mod serve;

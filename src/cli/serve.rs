@@ -1,13 +1,13 @@
 //! The relay behind `start`: logging, the lock on its state, and the executors.
 
-use super::import::{self, Progress};
+use super::import;
+use super::progress::Progress;
 use super::start::{LogLevel, StartPlan};
 use super::start_lines;
 use crate::runtime::lock::StateLock;
 use crate::runtime::migration::{self, MigrationError};
 use crate::runtime::{self, RelayPlan};
 use anyhow::Context;
-use std::convert::Infallible;
 use std::fmt::Arguments;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::{panic, process};
@@ -90,23 +90,22 @@ fn take_over(plan: &StartPlan) -> anyhow::Result<()> {
         return Ok(());
     }
     tracing::info!("importing {}...", state.display());
-    let mut progress = Progress::default();
+    let mut line = |text: &str| tracing::info!("{text}");
+    let mut progress = Progress::new(&mut line);
     let imported = migration::import(settings, state, plan.skip_warnings, &mut |done, total| {
         progress.show(done, total);
     });
     progress.end();
-    let mut warn = |line: Arguments<'_>| {
-        tracing::warn!("{line}");
-        Ok::<_, Infallible>(())
-    };
-    let report = imported
-        .inspect_err(|error| {
-            if let MigrationError::Warnings(warnings) = error {
-                import::print_warnings(warnings, &mut warn);
+    let warn = |line: Arguments<'_>| tracing::warn!("{line}");
+    let mut report = imported
+        .map_err(|mut error| {
+            if let MigrationError::Warnings(warnings) = &mut error {
+                import::tell_warnings(warnings, warn);
             }
+            error
         })
         .with_context(|| format!("cannot import {}", state.display()))?;
-    import::print_warnings(&report.warnings, &mut warn);
+    import::tell_warnings(&mut report.warnings, warn);
     for line in import::summary(&report) {
         tracing::info!("imported {line}");
     }

@@ -1,19 +1,23 @@
 //! One executor's world: its shard, its sessions, and the way between them.
 
 mod connection;
+mod control;
 mod idle;
 mod message;
 mod router;
+mod sockets;
 
 pub use connection::Connection;
 pub use idle::IdleProgress;
 pub use message::{CoreMessage, RemoteCommands};
 pub use router::CoreRouter;
+pub use sockets::Sockets;
 
 use idle::IdleRound;
 
 use super::mesh::Mesh;
 use super::registration::Registrations;
+use super::steps::Steps;
 use super::storage::StoreWatch;
 use crate::config::values::QueuePlacement;
 use crate::protocol::batch::MAX_BATCH_ITEMS;
@@ -63,11 +67,14 @@ pub struct Core {
     with_events: RefCell<BTreeSet<SessionRef>>,
     counters: RefCell<Counters>,
     registrations: Registrations,
+    steps: Rc<Steps>,
     store_watch: StoreWatch,
     /// Whether the store could not be given more space.
     disk_full: Cell<bool>,
     /// Silent sessions that may have to be closed.
     idle: RefCell<IdleRound>,
+    /// Sockets of each listener.
+    sockets: RefCell<Vec<Rc<Sockets>>>,
     /// The executor's main task, which looks at the shutdown flag.
     main: RefCell<Option<Waker>>,
 }
@@ -99,9 +106,11 @@ impl Core {
             with_events: RefCell::default(),
             counters: RefCell::default(),
             registrations: Registrations::default(),
+            steps: Rc::default(),
             store_watch: StoreWatch::default(),
             disk_full: Cell::new(false),
             idle: RefCell::default(),
+            sockets: RefCell::default(),
             main: RefCell::default(),
         }
     }
@@ -185,10 +194,6 @@ impl Core {
     }
 
     /// What this executor's shard and sessions have counted.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "statistics are not reported yet")
-    )]
     pub fn counters(&self) -> Counters {
         let mut counters = *self.shard.borrow().counters();
         counters += &self.counters.borrow();
@@ -249,6 +254,11 @@ impl Core {
         self.mesh.announce();
         self.store_watch.note(self.shard.borrow().store().last());
         result
+    }
+
+    /// How long the steps of this executor take.
+    pub fn steps(&self) -> &Rc<Steps> {
+        &self.steps
     }
 
     /// Who is to be told of changes in the store.
@@ -427,7 +437,8 @@ impl Core {
     }
 }
 
-fn now() -> Timestamp {
+/// The clock.
+pub fn now() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     Timestamp {
         nanos: since_epoch.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX)),

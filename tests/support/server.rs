@@ -170,6 +170,13 @@ impl Server {
         self.dir.take().unwrap()
     }
 
+    /// Kills it and gives back its directory.
+    pub fn kill(mut self) -> TempDir {
+        self.signal(Signal::KILL);
+        self.wait();
+        self.dir.take().unwrap()
+    }
+
     /// A file of the configuration directory.
     pub fn config_file(&self, name: &str) -> PathBuf {
         self.dir().join("etc").join(name)
