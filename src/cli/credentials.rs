@@ -77,7 +77,7 @@ pub(super) fn create<R: RngCore + CryptoRng>(
     let fingerprint = Fingerprint::of(&ca_der);
 
     let write = |name: &str, text: &str, mode| write_new(&folder.join(name), text, mode);
-    write(CA_KEY_FILE, &*private_key_to_pem(&ca_key)?, SECRET_MODE)?;
+    write(CA_KEY_FILE, &private_key_to_pem(&ca_key)?, SECRET_MODE)?;
     write(
         CA_CERTIFICATE_FILE,
         &certificate_to_pem(&ca_der)?,

@@ -80,12 +80,14 @@ impl Replacement {
             let (present, new) = (self.path(name, ""), self.path(name, NEW));
             if let Err(error) = fs::rename(&new, &present) {
                 let replaced = self.names.iter().take(done);
-                let back: anyhow::Result<()> = replaced.map(|name| self.put_back(name)).collect();
-                if back.is_err() {
+                let failed: Vec<_> = replaced
+                    .filter_map(|name| self.put_back(name).err())
+                    .collect();
+                if let Some(failed) = failed.into_iter().next() {
                     // Nothing may remove what is left of the old files.
                     self.names.clear();
+                    return Err(failed.context("the copies of the old files end in .old"));
                 }
-                back.context("the copies of the old files end in .old")?;
                 return Err(error).with_context(|| present.display().to_string());
             }
         }
@@ -193,6 +195,21 @@ mod tests {
         assert_eq!(contents(folder.path()), owned(&after));
         let mode = fs::metadata(folder.path().join("a")).unwrap().mode();
         assert_eq!(mode & 0o077, 0);
+    }
+
+    #[test]
+    fn files_keep_their_owner() {
+        let folder = folder(&BEFORE);
+        let file = folder.path().join("a");
+        if chown(&file, Some(12_345), Some(12_346)).is_err() {
+            let _ = writeln!(io::stderr(), "SKIPPED files_keep_their_owner: not root");
+            return;
+        }
+        let replacement = Replacement::prepare(folder.path(), &FILES).unwrap();
+        replacement.commit().unwrap();
+        let owner = fs::metadata(&file).map(|file| (file.uid(), file.gid()));
+        assert_eq!(owner.unwrap(), (12_345, 12_346));
+        assert_eq!(fs::read(&file).unwrap(), b"new a");
     }
 
     #[test]

@@ -73,10 +73,8 @@ fn configuration(directories: &Directories, report: &mut Report) -> Option<Setti
     let mut settings = examination.settings;
     for error in examination.errors {
         // What stands in for these ports is nobody's wish.
-        if is_about_ports(&error) {
-            if let Some(settings) = &mut settings {
-                settings.transport.port.ports.clear();
-            }
+        if let (true, Some(settings)) = (is_about_ports(&error), &mut settings) {
+            settings.transport.port.ports.clear();
         }
         report.error(error);
     }

@@ -49,8 +49,8 @@ fn examine_ini(mut ini: IniFile) -> Examination {
         let goes_on = match &error {
             SettingsError::Invalid { section, key, .. } => take_out(section, key),
             SettingsError::Conflict { keys, .. } => keys
-                .iter()
-                .fold(false, |any, key| take_out(key.section, key.name) || any),
+                .map(|key| take_out(key.section, key.name))
+                .contains(&true),
             SettingsError::Missing { section, key } => {
                 let fresh = keys::find(section, key).map(|info| info.fresh);
                 match fresh {
