@@ -20,6 +20,9 @@ pub fn serve(plan: StartPlan) -> anyhow::Result<()> {
     for warning in &plan.settings.warnings {
         tracing::warn!("{warning}");
     }
+    for advice in &plan.advice {
+        tracing::warn!("{advice}");
+    }
     let state = &plan.state_dir;
     std::fs::create_dir_all(state).with_context(|| format!("cannot create {}", state.display()))?;
     let _lock = StateLock::acquire(state)?;

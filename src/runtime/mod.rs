@@ -14,6 +14,7 @@ pub mod migration;
 mod notes;
 mod partition_key;
 mod placement;
+mod probe;
 mod registration;
 mod requests;
 mod server;
@@ -24,4 +25,5 @@ mod storage;
 mod sweeps;
 mod timers;
 
+pub use probe::try_executors;
 pub use server::{RelayPlan, RunError, run};
