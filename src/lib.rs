@@ -12,12 +12,14 @@
 //! | [`session`] | the connection: a pure state machine from blocks to routed commands and back |
 //! | [`web`] | web pages and answers to requests for them, no I/O but files |
 //! | [`transport`] | TLS configuration and the TLS stream over glommio |
+//! | [`control`] | what an operator sees and does, without sockets and files |
 //! | [`runtime`] | executors, the mesh between them, timers, signals, shutdown |
 //! | [`config`] | the INI file and typed settings |
 //! | [`cli`] | the command line |
 
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod crypto;
 pub mod protocol;
 pub mod relay;

@@ -266,6 +266,14 @@ keys! {
     TLS_SETUP_TIMEOUT: Duration = seconds, "tls_setup_timeout", Commented("60"), Some("60");
         "Seconds for the TLS handshake, and for the handshake of the protocol after it."
     HANDSHAKE_TIMEOUT: Duration = seconds, "handshake_timeout", Commented("120"), Some("120");
+    METRICS_PORT: u16 = port, "metrics_port", Commented("9100"), None;
+        "Serve the metrics over HTTP under /metrics on this port, for this machine only."
+    STATS_HEADER: bool = on_off, "stats_header", Commented("off"), Some("off");
+        "Begin a new file of daily statistics with a line of column names."
+    STATS_DAY_STARTS: Duration = time_of_day, "stats_day_starts", Commented("00:00"), Some("00:00");
+        "When the row of daily statistics is written, UTC."
+    CONTROL_IDLE_TIMEOUT: Duration = seconds, "control_idle_timeout", Commented("600"), Some("600");
+        "Seconds after which a silent connection of the control port is closed."
 }
 }
 

@@ -103,6 +103,19 @@ pub fn days(text: &str) -> Result<Duration, Accepted> {
         .map_err(|e| format!("{e} (days)"))
 }
 
+/// A time of the day as `HH:MM`, since midnight.
+pub fn time_of_day(text: &str) -> Result<Duration, Accepted> {
+    let accepted = || "a time of the day from 00:00 to 23:59".to_owned();
+    let two_digits = |text: &str, end: u32| -> Result<u32, Accepted> {
+        let is_number = text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit());
+        let number = text.parse().ok().filter(|n| is_number && *n < end);
+        number.ok_or_else(accepted)
+    };
+    let (hour, minute) = text.split_once(':').ok_or_else(accepted)?;
+    let minutes = 60 * two_digits(hour, 24)? + two_digits(minute, 60)?;
+    Ok(Duration::from_secs(60 * u64::from(minutes)))
+}
+
 /// A TCP port; 0 lets the system choose.
 pub fn port(text: &str) -> Result<u16, Accepted> {
     number(text, 0, u16::MAX)
@@ -460,6 +473,13 @@ mod tests {
         assert_eq!(days("21"), Ok(Duration::from_secs(21 * 86400)));
         assert_eq!(days("0"), Ok(Duration::ZERO));
         assert!(days(&u32::MAX.to_string()).is_ok());
+        assert_eq!(time_of_day("00:00"), Ok(Duration::ZERO));
+        assert_eq!(time_of_day("23:59"), Ok(Duration::from_secs(86340)));
+        for bad in [
+            "", "24:00", "12:60", "1:00", "12:0", "+1:00", "12", "12:00:00", "é:00",
+        ] {
+            assert!(time_of_day(bad).is_err(), "{bad}");
+        }
         for bad in ["", "-1", "1.5", "1s", "0x10", "99999999999999999999"] {
             assert!(seconds(bad).is_err(), "{bad}");
             assert!(days(bad).is_err(), "{bad}");

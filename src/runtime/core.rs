@@ -1,14 +1,17 @@
 //! One executor's world: its shard, its sessions, and the way between them.
 
 mod connection;
+mod control;
 mod idle;
 mod message;
 mod router;
+mod sockets;
 
 pub use connection::Connection;
 pub use idle::IdleProgress;
 pub use message::{CoreMessage, RemoteCommands};
 pub use router::CoreRouter;
+pub use sockets::Sockets;
 
 use idle::IdleRound;
 
@@ -68,6 +71,8 @@ pub struct Core {
     disk_full: Cell<bool>,
     /// Silent sessions that may have to be closed.
     idle: RefCell<IdleRound>,
+    /// Sockets of each listener.
+    sockets: RefCell<Vec<Rc<Sockets>>>,
     /// The executor's main task, which looks at the shutdown flag.
     main: RefCell<Option<Waker>>,
 }
@@ -102,6 +107,7 @@ impl Core {
             store_watch: StoreWatch::default(),
             disk_full: Cell::new(false),
             idle: RefCell::default(),
+            sockets: RefCell::default(),
             main: RefCell::default(),
         }
     }
@@ -185,10 +191,6 @@ impl Core {
     }
 
     /// What this executor's shard and sessions have counted.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "statistics are not reported yet")
-    )]
     pub fn counters(&self) -> Counters {
         let mut counters = *self.shard.borrow().counters();
         counters += &self.counters.borrow();

@@ -1,10 +1,12 @@
 //! Executors, the mesh between them, timers, signals, shutdown.
 //!
-//! One executor per shard. An executor's core joins a shard with the connections that the
-//! kernel gave to its listeners; everything on it is single-threaded. Executors talk only through
-//! the mesh.
+//! One executor per shard, and one for control. A shard's executor joins the shard with the
+//! connections that the kernel gave to its listeners; everything on it is single-threaded. The
+//! control executor serves operators. Executors talk only through the mesh.
 
 mod connection;
+#[cfg_attr(not(test), allow(dead_code, reason = "nobody asks the shards yet"))]
+mod control;
 mod core;
 pub mod lock;
 mod mesh;
@@ -12,7 +14,9 @@ pub mod migration;
 mod partition_key;
 mod placement;
 mod registration;
+mod requests;
 mod server;
+mod shard;
 mod shutdown;
 mod storage;
 mod sweeps;

@@ -36,6 +36,15 @@ pub fn placement(shard: usize, shards: usize, cores: &[usize]) -> Placement {
     }
 }
 
+/// Where the control executor runs: on the core that is left alone, if there is one, else wherever
+/// the system finds time.
+pub fn control_placement(shards: usize, cores: &[usize]) -> Placement {
+    match cores.first() {
+        Some(core) if cores.len() > shards => Placement::Fixed(*core),
+        _ => Placement::Unbound,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

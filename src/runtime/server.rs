@@ -1,47 +1,36 @@
 //! Starting and stopping the executors.
 
-use super::connection::Acceptor;
-use super::core::{Core, CoreMessage};
-use super::mesh::{self, Mesh, MeshAlarm};
+use super::control;
+use super::mesh::{self, MeshAlarm};
 use super::partition_key;
 use super::placement;
-use super::shutdown::{DRAIN_TIME, Shutdown};
+use super::shard;
+use super::shutdown::Shutdown;
 use super::storage;
 use super::sweeps::{SweepReport, SweepTotals, Sweeps};
-use super::timers;
 use crate::config::settings::Settings;
 use crate::protocol::{Version, VersionRange};
-use crate::relay::{PARTITIONS, Partitioner, Shard, ShardConfig};
+use crate::relay::{PARTITIONS, Partitioner};
 use crate::session::Identity;
-use crate::store::AnyStore;
 use crate::store::log::{OpenError, RehomeError, StoreDirectory, SyncFailed};
 use crate::transport::config::{ServerOptions, server_config};
 use crate::transport::credential::{Credential, CredentialError};
-use crate::transport::listener::{ListenError, Listener, Reservation};
-use futures_lite::future::poll_fn;
-use glommio::timer::sleep;
-use glommio::{GlommioError, LocalExecutorBuilder, Placement, PoolPlacement, spawn_local};
-use rand::SeedableRng;
-use rand_chacha::ChaCha20Rng;
+use crate::transport::listener::{ListenError, Reservation};
+use glommio::GlommioError;
 use rustls::ServerConfig;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::{Arc, mpsc};
-use std::task::{Poll, Waker};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 /// Registered buffers of an executor: only sockets use it, which need none.
-const IO_MEMORY: usize = 64 << 10;
-/// How often a draining executor looks whether the others have drained.
-const DRAIN_POLL: Duration = Duration::from_millis(5);
+pub(super) const IO_MEMORY: usize = 64 << 10;
 
 /// How often every executor is woken from outside: glommio 0.9 was seen to sleep on although a
 /// timer or socket was ready, after its thread had been suspended, until something else woke it.
@@ -100,9 +89,9 @@ pub enum RunError {
     /// Signals cannot be received.
     #[error("signal handlers: {0}")]
     Signals(io::Error),
-    /// A shard ended although nobody asked for it.
-    #[error("a shard stopped unexpectedly, see the messages above")]
-    ShardFailed,
+    /// An executor ended although nobody asked for it.
+    #[error("an executor stopped unexpectedly, see the messages above")]
+    ExecutorFailed,
 }
 
 impl From<GlommioError<()>> for RunError {
@@ -125,22 +114,22 @@ pub fn run(plan: &RelayPlan, listening: impl FnOnce(&[SocketAddr])) -> Result<()
 }
 
 /// What every executor is started with.
-struct Shared {
-    settings: Settings,
-    tls: Arc<ServerConfig>,
-    identity: Arc<Identity>,
-    partitioner: Partitioner,
+pub(super) struct Shared {
+    pub settings: Settings,
+    pub tls: Arc<ServerConfig>,
+    pub identity: Arc<Identity>,
+    pub partitioner: Partitioner,
     /// Where queues are kept, if they are.
-    store_directory: Option<StoreDirectory>,
+    pub store_directory: Option<StoreDirectory>,
     /// Secret of the state directory.
-    key: Zeroizing<[u8; 16]>,
-    addresses: Vec<SocketAddr>,
-    shards: u16,
-    shutdown: Shutdown,
+    pub key: Zeroizing<[u8; 16]>,
+    pub addresses: Vec<SocketAddr>,
+    pub shards: u16,
+    pub shutdown: Shutdown,
 }
 
 /// What an executor reports to the main thread.
-enum Report {
+pub(super) enum Report {
     Listening,
     Swept(SweepReport),
     Failed(RunError),
@@ -149,6 +138,7 @@ enum Report {
 
 struct Relay {
     addresses: Vec<SocketAddr>,
+    executors: usize,
     shards: usize,
     shutdown: Shutdown,
     alarm: MeshAlarm,
@@ -200,25 +190,26 @@ impl Relay {
             shards: shard_count,
             shutdown: shutdown.clone(),
         });
-        let (meshes, alarm) = mesh::connect(shards);
+        // The last end is that of the control executor.
+        let (mut meshes, alarm) = mesh::connect(shards + 1);
+        let control = meshes.pop();
         let (report, reports) = mpsc::channel();
         for (index, mesh) in (0..shard_count).zip(meshes) {
             let placement = placement::placement(usize::from(index), shards, &cores);
-            let (shared, report) = (Arc::clone(&shared), report.clone());
-            let shard = move || {
-                let result = run_shard(index, placement, &shared, mesh, &report);
-                let last = result.map_or_else(Report::Failed, |()| Report::Stopped);
-                // The main thread may have given up already.
-                let _ = report.send(last);
-            };
-            thread::Builder::new()
-                .name(format!("shard-{index}"))
-                .spawn(shard)
-                .map_err(|e| RunError::Executor(e.to_string()))?;
+            let shared = Arc::clone(&shared);
+            spawn(format!("shard-{index}"), &report, move |report| {
+                shard::run(index, placement, &shared, mesh, report)
+            })?;
         }
-        drop(report);
+        if let Some(mesh) = control {
+            let placement = placement::control_placement(shards, &cores);
+            spawn("control".to_owned(), &report, move |report| {
+                control::run(placement, &shared, mesh, report)
+            })?;
+        }
         Ok(Self {
             addresses,
+            executors: shards + 1,
             shards,
             shutdown,
             alarm,
@@ -228,7 +219,7 @@ impl Relay {
 
     /// Waits until every executor listens; false when a signal came first.
     fn await_listening(&self, signals: &mut Signals) -> Result<bool, RunError> {
-        let mut starting = self.shards;
+        let mut starting = self.executors;
         while starting > 0 {
             match self.reports.recv_timeout(HEARTBEAT) {
                 Ok(Report::Listening) => starting -= 1,
@@ -240,7 +231,7 @@ impl Relay {
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => self.alarm.wake_all(),
                 Ok(Report::Stopped) | Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    return Err(RunError::ShardFailed);
+                    return Err(RunError::ExecutorFailed);
                 }
             }
         }
@@ -261,7 +252,7 @@ impl Relay {
                 alarm.wake_all();
             }
         });
-        let mut running = self.shards;
+        let mut running = self.executors;
         let mut sweeps = Sweeps::new(self.shards);
         while running > 0 {
             match self.reports.recv_timeout(HEARTBEAT) {
@@ -274,12 +265,28 @@ impl Relay {
                 Ok(Report::Failed(error)) => return Err(error),
                 Err(mpsc::RecvTimeoutError::Timeout) => self.alarm.wake_all(),
                 Ok(_) | Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    return Err(RunError::ShardFailed);
+                    return Err(RunError::ExecutorFailed);
                 }
             }
         }
         Ok(())
     }
+}
+
+/// Starts the thread of an executor, whose end is reported.
+fn spawn(
+    name: String,
+    report: &mpsc::Sender<Report>,
+    run: impl FnOnce(&mpsc::Sender<Report>) -> Result<(), RunError> + Send + 'static,
+) -> Result<(), RunError> {
+    let report = report.clone();
+    let executor = move || {
+        let last = run(&report).map_or_else(Report::Failed, |()| Report::Stopped);
+        // The main thread may have given up already.
+        let _ = report.send(last);
+    };
+    let thread = thread::Builder::new().name(name).spawn(executor);
+    thread.map_or_else(|e| Err(RunError::Executor(e.to_string())), |_| Ok(()))
 }
 
 fn identity(credential: &Credential, settings: &Settings) -> Result<Identity, RunError> {
@@ -314,10 +321,6 @@ fn log_sweep(totals: SweepTotals) {
     tracing::info!("STORE: messages stored: {stored}, expired: {expired}, queues: {queues}");
 }
 
-fn whole_seconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
-}
-
 /// As many shards as are set, or as suit the cores.
 pub(super) fn shard_count(settings: &Settings, cores: usize) -> u16 {
     let shards = settings.relay.shards;
@@ -337,190 +340,5 @@ pub(super) fn raise_descriptor_limit() {
     };
     if let Err(e) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!("the limit of open files stays at {:?}: {e}", limit.current);
-    }
-}
-
-/// Runs the executor of a shard on this thread until it stops.
-fn run_shard(
-    index: u16,
-    placement: Placement,
-    shared: &Shared,
-    mesh: Mesh<CoreMessage>,
-    report: &mpsc::Sender<Report>,
-) -> Result<(), RunError> {
-    let (settings, partitioner) = (&shared.settings, &shared.partitioner);
-    let directory = shared.store_directory.as_ref();
-    let store = storage::open(settings, directory, index, partitioner, &shared.key)?;
-    let executor = LocalExecutorBuilder::new(placement)
-        .name(&format!("shard-{index}"))
-        .io_memory(IO_MEMORY)
-        .blocking_thread_pool_placement(PoolPlacement::Unbound(storage::BLOCKING_THREADS))
-        .make()?;
-    executor.run(run_executor(index, shared, store, mesh, report))
-}
-
-async fn run_executor(
-    index: u16,
-    shared: &Shared,
-    store: AnyStore,
-    mesh: Mesh<CoreMessage>,
-    report: &mpsc::Sender<Report>,
-) -> Result<(), RunError> {
-    let settings = &shared.settings;
-    let shard = Shard::new(
-        ShardConfig {
-            index,
-            partitioner: shared.partitioner.clone(),
-            queue_quota: settings.relay.msg_queue_quota as usize,
-            new_queues: settings.auth.new_queues,
-            create_password: settings.auth.create_password.clone(),
-            message_ttl: Some(whole_seconds(settings.storage.messages.ttl)),
-            expire_on_send: settings.storage.expire_messages_on_send,
-            notification_ttl: whole_seconds(settings.storage.notifications.ttl),
-            day_starts_at: 0,
-        },
-        store,
-        ChaCha20Rng::from_os_rng(),
-    );
-    let core = Rc::new(Core::new(
-        index,
-        shared.partitioner.clone(),
-        settings.relay.queue_placement,
-        shard,
-        mesh,
-        ChaCha20Rng::from_os_rng(),
-        settings.relay.pending_end_interval,
-    ));
-    let acceptor = Rc::new(Acceptor {
-        core: Rc::clone(&core),
-        tls: Arc::clone(&shared.tls),
-        identity: Arc::clone(&shared.identity),
-        tls_setup_timeout: settings.relay.tls_setup_timeout,
-        handshake_timeout: settings.relay.handshake_timeout,
-        max_connections: settings
-            .relay
-            .max_connections
-            .map_or(usize::MAX, |max| max.div_ceil(usize::from(shared.shards))),
-        log_tls_errors: settings.transport.log_tls_errors,
-    });
-    let mut listeners = Vec::with_capacity(shared.addresses.len());
-    for address in &shared.addresses {
-        listeners.push(Listener::bind(*address).await?);
-    }
-    let failure = Rc::new(Failure::default());
-    let accepting: Vec<_> = listeners
-        .into_iter()
-        .map(|listener| spawn_local(accept(Rc::clone(&acceptor), listener, Rc::clone(&failure))))
-        .collect();
-    let receiving = spawn_local(receive_from_mesh(Rc::clone(&core), shared.shutdown.clone()));
-    let swept = report.clone();
-    let timers = timers::spawn(&core, settings, move |sweep| {
-        // The main thread may have given up already.
-        let _ = swept.send(Report::Swept(sweep));
-    });
-    let durability = settings.relay.durability;
-    let keeping = [
-        spawn_local(storage::keep_space(Rc::clone(&core))),
-        spawn_local(storage::maintain(Rc::clone(&core))),
-        spawn_local(storage::save_days(Rc::clone(&core))),
-        spawn_local(storage::check_aliases(Rc::clone(&core))),
-        spawn_local({
-            let (core, failure) = (Rc::clone(&core), Rc::clone(&failure));
-            async move { failure.set(storage::keep_durable(core, durability).await) }
-        }),
-    ];
-    // The main thread may have given up already.
-    let _ = report.send(Report::Listening);
-
-    let result = failure.or_stop(&shared.shutdown, &core).await;
-    for task in accepting {
-        task.cancel().await;
-    }
-    drain(&core, &shared.shutdown).await;
-    receiving.cancel().await;
-    for task in timers.into_iter().chain(keeping) {
-        task.cancel().await;
-    }
-    storage::finish(&core)?;
-    result
-}
-
-/// What fails and ends the executor, and the task that waits for it.
-#[derive(Default)]
-struct Failure {
-    error: Cell<Option<RunError>>,
-    waiting: RefCell<Option<Waker>>,
-}
-
-impl Failure {
-    fn set(&self, error: impl Into<RunError>) {
-        self.error.set(Some(error.into()));
-        if let Some(waker) = self.waiting.take() {
-            waker.wake();
-        }
-    }
-
-    /// Ready when a listener has failed or a stop is requested.
-    async fn or_stop(&self, shutdown: &Shutdown, core: &Core) -> Result<(), RunError> {
-        poll_fn(|cx| {
-            if let Some(error) = self.error.take() {
-                return Poll::Ready(Err(error));
-            }
-            if shutdown.is_requested() {
-                return Poll::Ready(Ok(()));
-            }
-            core.wake_on_alarm(cx.waker());
-            *self.waiting.borrow_mut() = Some(cx.waker().clone());
-            Poll::Pending
-        })
-        .await
-    }
-}
-
-async fn accept(acceptor: Rc<Acceptor>, listener: Listener, failure: Rc<Failure>) {
-    loop {
-        match listener.accept().await {
-            Ok(tcp) if acceptor.has_room() => {
-                spawn_local(Rc::clone(&acceptor).serve(tcp)).detach();
-            }
-            // Dropping it tells the client to try again later.
-            Ok(tcp) => drop(tcp),
-            Err(error) => {
-                failure.set(error);
-                return;
-            }
-        }
-    }
-}
-
-/// The one task that receives what other executors send.
-async fn receive_from_mesh(core: Rc<Core>, shutdown: Shutdown) {
-    poll_fn::<(), _>(|cx| {
-        core.mesh().register(cx.waker());
-        if core.receive() {
-            cx.waker().wake_by_ref();
-        }
-        if shutdown.is_requested() {
-            core.note_alarm();
-        }
-        Poll::Pending
-    })
-    .await;
-}
-
-/// Answers what is in flight, here and for the others, then closes.
-async fn drain(core: &Core, shutdown: &Shutdown) {
-    core.stop();
-    let deadline = Instant::now() + DRAIN_TIME;
-    let mut drained = false;
-    while Instant::now() < deadline {
-        if !drained && core.session_count() == 0 {
-            drained = true;
-            shutdown.drained();
-        }
-        if shutdown.is_drained() {
-            return;
-        }
-        sleep(DRAIN_POLL).await;
     }
 }

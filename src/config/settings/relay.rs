@@ -44,6 +44,14 @@ pub struct Relay {
     pub tls_setup_timeout: Duration,
     /// Time for the SMP handshake.
     pub handshake_timeout: Duration,
+    /// Port of `/metrics` over HTTP on the loopback address; none = not served.
+    pub metrics_port: Option<u16>,
+    /// Whether a new file of daily statistics begins with a line of column names.
+    pub stats_header: bool,
+    /// When the row of daily statistics is written: time since midnight UTC, less than a day.
+    pub stats_day_starts: Duration,
+    /// Time after which a silent connection of the control port is closed.
+    pub control_idle_timeout: Duration,
 }
 
 impl Relay {
@@ -69,6 +77,10 @@ impl Relay {
             max_connections: count(&keys::MAX_CONNECTIONS)?,
             tls_setup_timeout: reader.required(&keys::TLS_SETUP_TIMEOUT)?,
             handshake_timeout: reader.required(&keys::HANDSHAKE_TIMEOUT)?,
+            metrics_port: reader.optional(&keys::METRICS_PORT)?,
+            stats_header: reader.required(&keys::STATS_HEADER)?,
+            stats_day_starts: reader.required(&keys::STATS_DAY_STARTS)?,
+            control_idle_timeout: reader.required(&keys::CONTROL_IDLE_TIMEOUT)?,
         })
     }
 }

@@ -125,6 +125,10 @@ fn absent_keys() {
     assert_eq!(relay.proxy_error_interval, Duration::from_secs(30));
     assert_eq!(relay.tls_setup_timeout, Duration::from_secs(60));
     assert_eq!(relay.handshake_timeout, Duration::from_secs(120));
+    assert_eq!(relay.metrics_port, None);
+    assert!(!relay.stats_header);
+    assert_eq!(relay.stats_day_starts, Duration::ZERO);
+    assert_eq!(relay.control_idle_timeout, Duration::from_secs(600));
     assert!(matches!(
         load("[STORE_LOG]\nenable = on\n"),
         Err(SettingsError::Missing { key: "port", .. })

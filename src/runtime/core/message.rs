@@ -1,9 +1,12 @@
 //! What executors tell each other.
 
+use crate::control::ShardSnapshot;
 use crate::protocol::Response;
 use crate::relay::{
-    Answer, PeerMessage, Request, ServiceRegistration, SessionContext, SessionRef, Ticket,
+    Answer, OperatorCall, PeerMessage, Request, ServiceRegistration, SessionContext, SessionRef,
+    Ticket,
 };
+use crate::runtime::control::{ControlReply, ControlRequest};
 use crate::store::Id;
 use std::ops::Range;
 use std::sync::Arc;
@@ -46,6 +49,13 @@ pub enum CoreMessage {
     Redeliver(SessionRef, Id),
     /// The answer to it when there is no message.
     NothingToRedeliver(SessionRef),
+    /// The control executor asks something.
+    #[cfg_attr(not(test), allow(dead_code, reason = "nobody asks yet"))]
+    Control(OperatorCall, Box<ControlRequest>),
+    /// The answer to its request of this number.
+    ControlReply(u64, Box<ControlReply>),
+    /// The sender's shard has stopped, and says so to the control executor.
+    LastWords(Box<ShardSnapshot>),
 }
 
 /// Commands on their way to another executor, as the bytes they came in.

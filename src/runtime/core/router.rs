@@ -9,6 +9,7 @@ use crate::relay::{
     Answer, Effect, Request, ServiceRegistration, SessionContext, SessionRef, Ticket, Timestamp,
     service_home,
 };
+use crate::runtime::control::ControlReply;
 use crate::session::{BatchKind, FlushDue, Router};
 use crate::store::Id;
 use rand::Rng;
@@ -99,6 +100,10 @@ impl CoreRouter<'_> {
                     .borrow_mut()
                     .redeliver(self.now, session, &id, &mut self.effects);
             }
+            CoreMessage::Control(call, request) => self.control_request(call, *request),
+            CoreMessage::ControlReply(..) | CoreMessage::LastWords(_) => {
+                tracing::error!("a message to the control executor reached a shard");
+            }
         }
     }
 
@@ -131,8 +136,9 @@ impl CoreRouter<'_> {
                         token,
                         service_id,
                     } => self.service_registered(core, token, service_id),
-                    // Nobody gives orders yet.
-                    Effect::OperatorAnswered { .. } => {}
+                    Effect::OperatorAnswered { call, answer } => {
+                        self.core.reply_to(call, ControlReply::Order(answer));
+                    }
                     Effect::NothingToRedeliver { session } => self.nothing_to_redeliver(session),
                     Effect::Peer { shard, message } => {
                         self.core.mesh.send(shard, CoreMessage::Peer(message));

@@ -10,6 +10,7 @@ use crate::protocol::transmission::Transmission;
 use crate::protocol::{BLOCK_SIZE, Command, Response, Version};
 use crate::relay::tests::clients::{Client, Key, Queue, ed25519, new_queue, recipient_dh, words};
 use crate::relay::{ServiceSession, SessionContext, ShardConfig, Ticket};
+use crate::runtime::control::Control;
 use crate::runtime::mesh::connect;
 use crate::session::{MAX_PENDING_EVENTS, Router};
 use rand::SeedableRng;
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Wake;
 use std::time::Duration;
 
+mod control;
 mod idle;
 
 /// Cores that tell at once of ended subscriptions.
@@ -26,9 +28,19 @@ fn cores(count: u16, placement: QueuePlacement) -> Vec<Core> {
 }
 
 fn cores_with(count: u16, placement: QueuePlacement, event_interval: Duration) -> Vec<Core> {
+    cores_and_control(count, placement, event_interval).0
+}
+
+/// Cores with the control executor.
+fn cores_and_control(
+    count: u16,
+    placement: QueuePlacement,
+    event_interval: Duration,
+) -> (Vec<Core>, Control) {
     let partitioner = Partitioner::new(&[1; 16], count);
-    let (meshes, _) = connect(usize::from(count));
-    (0..count)
+    let (mut meshes, _) = connect(usize::from(count) + 1);
+    let control = Control::new(partitioner.clone(), meshes.pop().unwrap());
+    let cores = (0..count)
         .zip(meshes)
         .map(|(index, mesh)| {
             let config = ShardConfig {
@@ -55,7 +67,8 @@ fn cores_with(count: u16, placement: QueuePlacement, event_interval: Duration) -
                 event_interval,
             )
         })
-        .collect()
+        .collect();
+    (cores, control)
 }
 
 /// Lets every core receive until nothing is under way.

@@ -1,0 +1,159 @@
+//! The control executor: what is not a shard's work. It knows the shards only through the mesh.
+
+mod executor;
+mod message;
+
+pub use executor::run;
+pub use message::{ControlReply, ControlRequest, Order};
+
+use super::core::CoreMessage;
+use super::mesh::Mesh;
+use super::requests::Requests;
+use crate::control::ShardSnapshot;
+use crate::relay::{OperatorAnswer, OperatorCall, Partitioner};
+use crate::store::Id;
+use futures_lite::future::poll_fn;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::task::{Context, Poll, Waker};
+
+/// The control executor's end of the mesh and what it waits for.
+#[derive(Debug)]
+pub struct Control {
+    /// Its number in the mesh: that of the shard that would come after the last.
+    index: u16,
+    mesh: Mesh<CoreMessage>,
+    partitioner: Partitioner,
+    requests: Requests<ControlReply>,
+    /// What shards told when they stopped.
+    last_words: RefCell<BTreeMap<u16, ShardSnapshot>>,
+    /// Who waits for them.
+    mourner: RefCell<Option<Waker>>,
+}
+
+impl Control {
+    /// The control executor of so many shards as the partitioner knows.
+    pub fn new(partitioner: Partitioner, mesh: Mesh<CoreMessage>) -> Self {
+        Self {
+            index: partitioner.shards(),
+            mesh,
+            partitioner,
+            requests: Requests::default(),
+            last_words: RefCell::default(),
+            mourner: RefCell::default(),
+        }
+    }
+
+    /// Number of shards.
+    pub fn shards(&self) -> u16 {
+        self.partitioner.shards()
+    }
+
+    /// Asks one shard and waits for its answer. A shard that stops answers nothing more: whoever
+    /// must not hang gives up at the stop of the relay.
+    pub async fn ask(&self, shard: u16, request: ControlRequest) -> ControlReply {
+        let pending = self.requests.open();
+        self.send(shard, pending.token(), request);
+        self.mesh.announce();
+        pending.answer().await
+    }
+
+    /// Asks every shard the same at once; the answers are in the order of the shards.
+    pub async fn ask_all(&self, request: impl Fn() -> ControlRequest) -> Vec<ControlReply> {
+        let pending: Vec<_> = (0..self.shards())
+            .map(|shard| {
+                let pending = self.requests.open();
+                self.send(shard, pending.token(), request());
+                pending
+            })
+            .collect();
+        self.mesh.announce();
+        let mut replies = Vec::with_capacity(pending.len());
+        for pending in pending {
+            replies.push(pending.answer().await);
+        }
+        replies
+    }
+
+    /// Everything the shards tell about themselves, in their order.
+    pub async fn snapshots(&self) -> Vec<ShardSnapshot> {
+        let replies = self.ask_all(|| ControlRequest::Snapshot).await;
+        let snapshot = |reply| match reply {
+            ControlReply::Snapshot(snapshot) => Some(*snapshot),
+            _ => None,
+        };
+        replies.into_iter().filter_map(snapshot).collect()
+    }
+
+    /// Gives an order about the queue with a sender id or, when none has it, a link id, and waits
+    /// until what it changed is durable.
+    pub async fn order(&self, id: Id, order: Order) -> OperatorAnswer {
+        let mut shard = self.partitioner.shard_of(&id);
+        // An alias leads to the shard of the queue, and no further.
+        for _ in 0..2 {
+            let request = ControlRequest::Order(id, order.clone());
+            match self.ask(shard, request).await {
+                ControlReply::Order(OperatorAnswer::Elsewhere(other)) => shard = other,
+                ControlReply::Order(answer) => return answer,
+                _ => break,
+            }
+        }
+        OperatorAnswer::Unknown
+    }
+
+    fn send(&self, shard: u16, token: u64, request: ControlRequest) {
+        let call = OperatorCall {
+            core: self.index,
+            token,
+        };
+        let message = CoreMessage::Control(call, Box::new(request));
+        self.mesh.send(shard, message);
+    }
+
+    /// Takes what the shards have sent, for ever.
+    pub async fn receive(&self, mut woken: impl FnMut(&mut Context<'_>)) {
+        poll_fn::<(), _>(|cx| {
+            self.mesh.register(cx.waker());
+            woken(cx);
+            let more = self.mesh.receive(|_, message| {
+                self.take(message);
+                true
+            });
+            self.mesh.flush();
+            self.mesh.announce();
+            if more {
+                cx.waker().wake_by_ref();
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn take(&self, message: CoreMessage) {
+        match message {
+            CoreMessage::ControlReply(token, reply) => self.requests.complete(token, *reply),
+            CoreMessage::LastWords(snapshot) => {
+                let mut last_words = self.last_words.borrow_mut();
+                last_words.insert(snapshot.shard, *snapshot);
+                if let Some(waker) = self.mourner.take() {
+                    waker.wake();
+                }
+            }
+            // Shards send nothing else to what is no shard.
+            other => tracing::error!("unexpected message to the control executor: {other:?}"),
+        }
+    }
+
+    /// Waits until every shard has stopped; what each told last, in their order.
+    pub async fn last_words(&self) -> Vec<ShardSnapshot> {
+        poll_fn(|cx| {
+            let last_words = self.last_words.borrow();
+            if last_words.len() == usize::from(self.shards()) {
+                return Poll::Ready(last_words.values().cloned().collect());
+            }
+            *self.mourner.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+}

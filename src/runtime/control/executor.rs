@@ -1,0 +1,95 @@
+//! The control executor's life.
+
+use super::Control;
+use crate::runtime::core::CoreMessage;
+use crate::runtime::mesh::Mesh;
+use crate::runtime::server::{IO_MEMORY, Report, RunError, Shared};
+use crate::runtime::shutdown::{DRAIN_TIME, Shutdown};
+use futures_lite::future::{or, poll_fn};
+use glommio::timer::sleep;
+use glommio::{LocalExecutorBuilder, Placement, PoolPlacement, spawn_local};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// Threads beside the executor, for files.
+const BLOCKING_THREADS: usize = 1;
+/// How long the shards' last words are waited for after they should have stopped.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Runs the control executor on this thread until the relay stops.
+pub fn run(
+    placement: Placement,
+    shared: &Shared,
+    mesh: Mesh<CoreMessage>,
+    report: &mpsc::Sender<Report>,
+) -> Result<(), RunError> {
+    let executor = LocalExecutorBuilder::new(placement)
+        .name("control")
+        .io_memory(IO_MEMORY)
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS))
+        .make()?;
+    let control = Rc::new(Control::new(shared.partitioner.clone(), mesh));
+    executor.run(serve(control, shared, report))
+}
+
+async fn serve(
+    control: Rc<Control>,
+    shared: &Shared,
+    report: &mpsc::Sender<Report>,
+) -> Result<(), RunError> {
+    let stop = Rc::new(Stop::new(shared.shutdown.clone()));
+    let receiving = spawn_local({
+        let (control, stop) = (Rc::clone(&control), Rc::clone(&stop));
+        async move { control.receive(|_| stop.look()).await }
+    });
+    // The main thread may have given up already.
+    let _ = report.send(Report::Listening);
+    stop.requested().await;
+    let last_words = or(async { Some(control.last_words().await) }, async {
+        sleep(DRAIN_TIME + GRACE).await;
+        None
+    })
+    .await;
+    if last_words.is_none() {
+        tracing::error!("not every shard has stopped in time");
+    }
+    receiving.cancel().await;
+    Ok(())
+}
+
+/// The request to stop, which comes with a wake-up of the mesh.
+#[derive(Debug)]
+pub struct Stop {
+    shutdown: Shutdown,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Stop {
+    fn new(shutdown: Shutdown) -> Self {
+        Self {
+            shutdown,
+            waiting: RefCell::default(),
+        }
+    }
+
+    fn look(&self) {
+        if self.shutdown.is_requested() {
+            self.waiting.take().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Waits for the request to stop.
+    pub async fn requested(&self) {
+        poll_fn(|cx| {
+            if self.shutdown.is_requested() {
+                return Poll::Ready(());
+            }
+            self.waiting.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}

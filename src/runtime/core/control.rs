@@ -1,0 +1,70 @@
+//! What the control executor asks of this one.
+
+use super::{Core, CoreMessage, CoreRouter, Sockets, now};
+use crate::control::ShardSnapshot;
+use crate::relay::OperatorCall;
+use crate::runtime::control::{ControlReply, ControlRequest, Order};
+use std::rc::Rc;
+
+impl CoreRouter<'_> {
+    /// Does what the control executor wants; some answers follow when a change is durable.
+    pub(super) fn control_request(&mut self, call: OperatorCall, request: ControlRequest) {
+        let core = self.core;
+        match request {
+            ControlRequest::Snapshot => {
+                let snapshot = Box::new(core.snapshot());
+                core.reply_to(call, ControlReply::Snapshot(snapshot));
+            }
+            ControlRequest::Order(id, order) => {
+                let (mut shard, effects) = (core.shard.borrow_mut(), &mut self.effects);
+                match order {
+                    Order::Block(info) => shard.block(call, &id, info, effects),
+                    Order::Unblock => shard.unblock(call, &id, effects),
+                }
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Answers a request of the control executor.
+    pub(super) fn reply_to(&self, call: OperatorCall, reply: ControlReply) {
+        let message = CoreMessage::ControlReply(call.token, Box::new(reply));
+        self.mesh.send(call.core, message);
+    }
+
+    /// Counts the sockets of a listener from now on.
+    pub fn count_sockets(&self, port: u16) -> Rc<Sockets> {
+        let sockets = Rc::new(Sockets::new(port));
+        self.sockets.borrow_mut().push(Rc::clone(&sockets));
+        sockets
+    }
+
+    /// Everything an operator may want to know of this executor.
+    pub fn snapshot(&self) -> ShardSnapshot {
+        let counters = self.counters();
+        let mut shard = self.shard.borrow_mut();
+        let (queues, sessions) = shard.subscription_counts();
+        ShardSnapshot {
+            shard: self.index,
+            counters,
+            active: shard.activity().current(now().seconds()),
+            ack_times: shard.ack_times().clone(),
+            totals: shard.totals(),
+            waiting_notifications: shard.waiting_notifications(),
+            subscribed_queues: queues as u64,
+            subscribed_sessions: sessions as u64,
+            sessions: self.session_count() as u64,
+            handshakes: self.handshakes.get() as u64,
+            sockets: self.sockets.borrow().iter().map(|s| s.counts()).collect(),
+        }
+    }
+
+    /// Tells the control executor that this shard has stopped.
+    pub fn say_last_words(&self) {
+        let snapshot = Box::new(self.snapshot());
+        let control = self.partitioner.shards();
+        self.mesh.send(control, CoreMessage::LastWords(snapshot));
+        self.mesh.announce();
+    }
+}

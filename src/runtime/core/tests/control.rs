@@ -1,0 +1,78 @@
+//! What the control executor asks and gets.
+
+use super::*;
+use crate::protocol::error::{BlockingInfo, BlockingReason};
+use crate::relay::OperatorAnswer;
+use crate::runtime::control::Order;
+use crate::store::QueueStatus;
+use futures_lite::future::{block_on, poll_once};
+use std::pin::pin;
+
+/// Lets the cores work on what is asked until the answer is there.
+fn answered<T>(cores: &[Core], control: &Control, question: impl Future<Output = T>) -> T {
+    let mut receiving = pin!(control.receive(|_| {}));
+    let mut question = pin!(question);
+    for _ in 0..8 {
+        if let Some(answer) = block_on(poll_once(&mut question)) {
+            return answer;
+        }
+        settle(cores);
+        block_on(poll_once(&mut receiving));
+    }
+    panic!("no answer");
+}
+
+#[test]
+fn every_shard_tells_about_itself() {
+    let (cores, control) = cores_and_control(3, QueuePlacement::Remote, Duration::ZERO);
+    let peer = Peer::open(&cores[1], 1);
+    let queue = peer.create(&cores);
+    peer.message(&cores[1], &queue);
+    settle(&cores);
+    cores[2].count_sockets(5223).open();
+    let snapshots = answered(&cores, &control, control.snapshots());
+    let shards: Vec<_> = snapshots.iter().map(|s| s.shard).collect();
+    assert_eq!(shards, [0, 1, 2]);
+    let created: u64 = snapshots.iter().map(|s| s.counters.queues_created).sum();
+    let messages: u64 = snapshots.iter().map(|s| s.totals.messages).sum();
+    assert_eq!((created, messages), (1, 1));
+    let sessions: Vec<_> = snapshots.iter().map(|s| s.sessions).collect();
+    assert_eq!(sessions, [0, 1, 0]);
+    let sockets = snapshots[2].sockets[0];
+    assert_eq!(
+        (sockets.port, sockets.accepted, sockets.closed),
+        (5223, 1, 1)
+    );
+}
+
+#[test]
+fn orders_find_the_queue_wherever_it_is() {
+    let (cores, control) = cores_and_control(3, QueuePlacement::Remote, Duration::ZERO);
+    let peer = Peer::open(&cores[0], 1);
+    let queue = peer.create(&cores);
+    let info = BlockingInfo {
+        reason: BlockingReason::Spam,
+        notice: None,
+    };
+    let give = |id, order| answered(&cores, &control, control.order(id, order));
+    assert_eq!(give([9; 24], Order::Unblock), OperatorAnswer::Unknown);
+    let block = Order::Block(info.clone());
+    let answer = give(queue.sender, block);
+    assert_eq!(answer, OperatorAnswer::Was(QueueStatus::Active));
+    let answer = give(queue.sender, Order::Unblock);
+    assert_eq!(answer, OperatorAnswer::Was(QueueStatus::Blocked(info)));
+}
+
+#[test]
+fn last_words_are_heard_once_all_have_spoken() {
+    let (cores, control) = cores_and_control(2, QueuePlacement::Local, Duration::ZERO);
+    let mut receiving = pin!(control.receive(|_| {}));
+    let mut last_words = pin!(control.last_words());
+    for core in &cores {
+        assert!(block_on(poll_once(&mut last_words)).is_none());
+        core.say_last_words();
+        block_on(poll_once(&mut receiving));
+    }
+    let heard = block_on(poll_once(&mut last_words)).unwrap();
+    assert_eq!(heard.len(), 2);
+}
