@@ -7,6 +7,7 @@ use super::server::{IO_MEMORY, Report, RunError, Shared};
 use super::shutdown::{DRAIN_TIME, Shutdown};
 use super::storage;
 use super::timers;
+use super::web::Web;
 use crate::relay::{Shard, ShardConfig};
 use crate::store::AnyStore;
 use crate::transport::listener::Listener;
@@ -92,16 +93,17 @@ async fn run_executor(
         log_tls_errors: settings.transport.log_tls_errors,
     });
     let mut listeners = Vec::with_capacity(shared.addresses.len());
-    for address in &shared.addresses {
+    for (index, address) in shared.addresses.iter().enumerate() {
         let sockets = core.count_sockets(address.port());
-        listeners.push((Listener::bind(*address).await?, sockets));
+        let web = shared.web.clone().filter(|web| web.shares(index));
+        listeners.push((Listener::bind(*address).await?, sockets, web));
     }
     let failure = Rc::new(Failure::default());
     let accepting: Vec<_> = listeners
         .into_iter()
-        .map(|(listener, sockets)| {
+        .map(|(listener, sockets, web)| {
             let (acceptor, failure) = (Rc::clone(&acceptor), Rc::clone(&failure));
-            spawn_local(accept(acceptor, listener, sockets, failure))
+            spawn_local(accept(acceptor, listener, sockets, web, failure))
         })
         .collect();
     let receiving = spawn_local(receive_from_mesh(Rc::clone(&core), shared.shutdown.clone()));
@@ -175,6 +177,7 @@ async fn accept(
     acceptor: Rc<Acceptor>,
     listener: Listener,
     sockets: Rc<Sockets>,
+    web: Option<Arc<Web>>,
     failure: Rc<Failure>,
 ) {
     loop {
@@ -183,9 +186,9 @@ async fn accept(
                 let open = sockets.open();
                 // Dropping it tells the client to try again later.
                 if acceptor.has_room() {
-                    let acceptor = Rc::clone(&acceptor);
+                    let (acceptor, web) = (Rc::clone(&acceptor), web.clone());
                     spawn_local(async move {
-                        acceptor.serve(tcp).await;
+                        acceptor.serve(tcp, web).await;
                         drop(open);
                     })
                     .detach();

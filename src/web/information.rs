@@ -20,6 +20,13 @@ pub struct Build {
     pub commit: &'static str,
 }
 
+impl Build {
+    /// The commit as it is shown.
+    pub fn short_commit(&self) -> &'static str {
+        self.commit.get(..COMMIT_LEN).unwrap_or(self.commit)
+    }
+}
+
 /// The page, complete.
 pub fn page(settings: &Settings, build: Build) -> String {
     let onion = onion_host(settings).map_or_else(String::new, |host| {
@@ -160,11 +167,9 @@ fn configuration(settings: &Settings) -> String {
 }
 
 fn version(build: Build, source_code: Option<&str>) -> String {
-    let Build { version, commit } = build;
-    let Some(short) = commit.get(..COMMIT_LEN) else {
-        return version.to_owned();
-    };
+    let (version, commit, short) = (build.version, build.commit, build.short_commit());
     match source_code {
+        _ if commit.is_empty() => version.to_owned(),
         Some(source) if is_web_address(source) => {
             let source = escape(source.trim_end_matches('/'));
             format!("{version} / <a href=\"{source}/commit/{commit}\">{short}</a>")

@@ -15,6 +15,7 @@ mod range;
 pub mod site;
 
 pub use folder::Folder;
+pub use information::Build;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
