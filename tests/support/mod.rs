@@ -9,6 +9,7 @@ mod party;
 mod raw;
 mod server;
 mod services;
+mod web;
 pub mod wire;
 
 pub use events::{await_event, expect_error, expect_event};
@@ -21,6 +22,7 @@ pub use party::{
 pub use raw::{Hello, RawSession};
 pub use server::{Server, Setup, command, start_fails};
 pub use services::{expect_subscribed, service_credentials, subscribe_service};
+pub use web::{Page, Site, get, read_page, tcp, tls};
 
 use futures_lite::future::{Future, or};
 use glommio::LocalExecutorBuilder;
