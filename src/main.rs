@@ -1,6 +1,8 @@
 //! The relay's program: parses the command line and runs one command.
 
-use smp_server::cli::{self, Command, Console, Directories, export, import, init, serve, start};
+use smp_server::cli::{self, Command, Console, Directories, serve};
+use smp_server::cli::{address, cert, check_config, delete, documents, export, import, init};
+use smp_server::cli::{reference_storage, start};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -12,22 +14,20 @@ fn main() -> ExitCode {
         input: &mut std::io::stdin().lock(),
         output: &mut std::io::stdout(),
     };
+    let console = &mut console;
+    let directories = Directories::from_environment(command.dir());
     cli::finish(match command {
-        Command::Init(options) => {
-            let directories = Directories::from_environment(options.dir.as_deref());
-            init::run(*options, &directories, &mut console)
-        }
-        Command::Start(options) => {
-            let directories = Directories::from_environment(options.dir.as_deref());
-            start::run(&options, &directories, &mut console, serve::serve)
-        }
-        Command::Import(options) => {
-            let directories = Directories::from_environment(options.dir.as_deref());
-            import::run(&options, &directories, &mut console)
-        }
-        Command::Export(options) => {
-            let directories = Directories::from_environment(options.dir.as_deref());
-            export::run(&options, &directories, &mut console)
-        }
+        Command::Init(options) => init::run(*options, &directories, console),
+        Command::Cert(options) => cert::run(&options, &directories, console),
+        Command::Start(options) => start::run(&options, &directories, console, serve::serve),
+        Command::Delete(_) => delete::run(&directories, console),
+        Command::Journal(options) => reference_storage::journal(&options, &directories),
+        Command::Database(_) => reference_storage::database(&directories),
+        Command::Import(options) => import::run(&options, &directories, console),
+        Command::Export(options) => export::run(&options, &directories, console),
+        Command::CheckConfig(_) => check_config::run(&directories, console),
+        Command::Address(options) => address::run(&options, &directories, console),
+        Command::Completions(options) => documents::completions(&options, console),
+        Command::Man(options) => documents::man(&options, console),
     })
 }

@@ -8,9 +8,9 @@ use smp_server::crypto::keys::{SharedSecret, SigningKey, X25519SecretKey};
 use smp_server::protocol::handshake::ServiceRole;
 use smp_server::protocol::{Command, ErrorType, Response};
 use smp_server::store::MessageKind;
-use smp_server::store::reference::file_names::{MESSAGES, STORE_LOG};
+use smp_server::store::reference::file_names::{MESSAGES, NOTIFICATIONS, STORE_LOG};
 use smp_server::store::reference::{
-    LoggedMessage, QueueEntry, parse_message_line, replay, write_queue,
+    LoggedMessage, QueueEntry, parse_message_line, parse_notification_line, replay, write_queue,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -70,7 +70,7 @@ fn reference_server(shards: &str) -> TempDir {
     assert_ne!(text, changed);
     let relay = format!(
         "\n[RELAY]\naddress = 127.0.0.1\nshards = {shards}\nsegment_mb = 1\n\
-         ntf_delivery_interval_ms = 20\n"
+         ntf_delivery_interval_ms = 20\nntf_ttl = 3153600000\n"
     );
     fs::write(&ini, changed + &relay).unwrap();
     dir
@@ -234,6 +234,44 @@ async fn expect_everything_delivered(server: &Server) {
     assert_eq!(delivered, MESSAGE_COUNT);
 }
 
+/// Notifications of a file: whom they are for, nonce and box.
+fn notifications(file: &Path) -> Vec<([u8; 24], Response<'static>)> {
+    let text = fs::read(file).unwrap();
+    let lines = text.split(|byte| *byte == b'\n').filter(|l| !l.is_empty());
+    lines
+        .map(|line| {
+            let (id, note) = parse_notification_line(line).unwrap();
+            let sealed = note.sealed.unwrap();
+            let (nonce, boxed) = (sealed.nonce, sealed.boxed.to_vec().into());
+            (id, Response::NMsg { nonce, boxed })
+        })
+        .collect()
+}
+
+/// Asserts that a subscriber gets the recorded notification as the reference has boxed it, and that
+/// it tells of the message it was made for.
+async fn expect_notified(server: &Server) {
+    let known = &known_clients()["notifier"];
+    let ntf = known.ntf.as_ref().unwrap();
+    let id = hex::decode(&ntf.id).unwrap();
+    let notifier = Notifier::known(ntf.key.key(), &id, &secret(&ntf.dh));
+    let mut client = server.client().await;
+    expect_ok(notifier.subscribe(&mut client).await);
+    let push = client.next_push().await.unwrap();
+    assert_eq!(push.entity_id, id);
+    let file = fixture("var").join(NOTIFICATIONS);
+    let expected = notifications(&file);
+    assert_eq!(expected.len(), 1);
+    assert_eq!(
+        (&expected[0].0[..], &expected[0].1),
+        (&id[..], &push.response)
+    );
+    let (message_id, seconds) = notifier.open(push.response);
+    let line = fs::read(file).unwrap();
+    let (_, note) = parse_notification_line(line.strip_suffix(b"\n").unwrap()).unwrap();
+    assert_eq!((&message_id[..], seconds), (&note.message_id[..], note.at));
+}
+
 /// Asserts that senders, a notifier and somebody with a link find their queues, whichever shards
 /// their ids lead to.
 async fn expect_everybody_served(server: &Server) {
@@ -290,11 +328,12 @@ fn a_first_start_takes_over_the_state_of_the_reference() {
             format!("imported queues: {QUEUES}"),
             format!("imported messages: {MESSAGE_COUNT}"),
             "imported skipped: 0".to_owned(),
-            "imported notifications: 1, not taken over".to_owned(),
+            "imported notifications: 1\n".to_owned(),
         ] {
             assert!(server.log().contains(&line), "{line}");
         }
         run(expect_everything_delivered(&server));
+        run(expect_notified(&server));
         run(expect_everybody_served(&server));
 
         // The next start finds the store and looks at nothing else.
@@ -318,9 +357,8 @@ fn an_export_amounts_to_what_was_imported() {
         assert!(imported.contains(&line), "{imported}");
     }
     let once = export(first.path());
-    for (name, read) in [(STORE_LOG, "queues"), (MESSAGES, "messages")] {
-        assert!(once.path().join(name).is_file(), "{read}");
-    }
+    let notified = fs::read(fixture("var").join(NOTIFICATIONS)).unwrap();
+    assert_eq!(fs::read(once.path().join(NOTIFICATIONS)).unwrap(), notified);
     let original = queues(&fixture("var").join(STORE_LOG));
     assert_eq!(original.0.len(), QUEUES);
     assert_eq!(queues(&once.path().join(STORE_LOG)), original);
@@ -334,10 +372,51 @@ fn an_export_amounts_to_what_was_imported() {
     let twice = export(second.path());
     assert_eq!(queues(&twice.path().join(STORE_LOG)), original);
     assert_eq!(messages(&twice.path().join(MESSAGES)), undelivered);
+    assert_eq!(
+        fs::read(twice.path().join(NOTIFICATIONS)).unwrap(),
+        notified
+    );
 
     // Nothing is written over.
     let error = fails(second.path(), &["export", twice.path().to_str().unwrap()]);
     assert!(error.contains("exists"), "{error}");
+}
+
+#[test]
+fn waiting_notifications_are_boxed_for_the_reference() {
+    let setup = Setup::default().set("RELAY", "ntf_delivery_interval_ms", "20");
+    let server = setup.clone().placed("2", "remote").start();
+    let (queue, notifier, expected) = run(async {
+        let mut client = server.client().await;
+        let (queue, notifier) = Recipient::create_with_notifier(&mut client, false).await;
+        let mut expected = Vec::new();
+        for _ in 0..3 {
+            expected.push(flagged(&mut client, &queue).await);
+        }
+        (queue, notifier, expected)
+    });
+    let exported = export(server.stop().path());
+    let file = notifications(&exported.path().join(NOTIFICATIONS));
+    let told: Vec<_> = file
+        .iter()
+        .map(|(_, n)| notifier.open(n.clone()).0)
+        .collect();
+    assert_eq!(told, expected);
+    assert!(file.iter().all(|(id, _)| *id == *notifier.id));
+
+    // Whoever takes them over delivers these boxes, and boxes what comes later.
+    let dir = setup.placed("3", "local").prepare();
+    copy_files(exported.path(), &dir.path().join("var"));
+    let server = Server::start_in(dir);
+    run(async {
+        let mut client = server.client().await;
+        let later = flagged(&mut client, &queue).await;
+        expect_ok(notifier.subscribe(&mut client).await);
+        for (_, notification) in &file {
+            assert_eq!(client.next_push().await.unwrap().response, *notification);
+        }
+        assert_eq!(notifier.pushed(&mut client).await, later);
+    });
 }
 
 #[test]
@@ -395,6 +474,30 @@ fn what_cannot_be_taken_over_is_named_and_left_out_only_on_demand() {
         "{out}"
     );
     assert!(error.contains(&place), "{error}");
+}
+
+#[test]
+fn more_warnings_than_anybody_reads_are_in_a_file() {
+    const BAD: usize = 250;
+    let dir = reference_server("1");
+    let var = dir.path().join("var");
+    let mut text = fs::read_to_string(var.join(STORE_LOG)).unwrap();
+    let lines = text.lines().count();
+    text.push_str(&"nonsense\n".repeat(BAD));
+    fs::write(var.join(STORE_LOG), text).unwrap();
+    let file = var.join("smp-server-import-warnings.log");
+    let error = fails(dir.path(), &["import"]);
+    let more = format!("and {} more, all in {}", BAD - 100, file.display());
+    assert!(error.contains(&more), "{error}");
+    assert_eq!(error.matches("not a record").count(), 100);
+    let told = fs::read_to_string(&file).unwrap();
+    let mut numbers = (lines + 1..).map(|n| format!("{STORE_LOG}:{n}: "));
+    assert_eq!(told.lines().count(), BAD);
+    assert!(
+        told.lines()
+            .all(|line| line.starts_with(&numbers.next().unwrap()))
+    );
+    assert!(succeeds(dir.path(), &["import", "--skip-warnings"]).contains("skipped: 250\n"));
 }
 
 /// Queues of the large state: enough that an import takes a while.

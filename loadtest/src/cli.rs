@@ -9,7 +9,9 @@ use smp_server::protocol::Version;
 
 use crate::client::Options;
 use crate::report::Report;
-use crate::scenario::{crash, handshakes, idle, messages, persist, queues, resubscribe, smoke};
+use crate::scenario::{
+    crash, handshakes, idle, messages, persist, queues, reference_state, resubscribe, smoke,
+};
 use crate::server_process::BothProbes;
 use crate::target::{Target, TlsOptions, TlsVersion};
 
@@ -46,6 +48,9 @@ pub enum Scenario {
     /// Start a server of its own, kill it again and again under load and prove each time that it
     /// kept what it confirmed; needs no --address
     Crash(crash::Args),
+    /// Write the files of a reference server of some size, always the same, for an import; needs no
+    /// --address
+    ReferenceState(reference_state::Args),
 }
 
 /// TLS version on the command line.

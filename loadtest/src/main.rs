@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser as _;
 use loadtest::cli::{Cli, Scenario};
-use loadtest::scenario::{crash, handshakes, idle, messages, persist, queues, resubscribe, smoke};
+use loadtest::scenario::{
+    crash, handshakes, idle, messages, persist, queues, reference_state, resubscribe, smoke,
+};
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
@@ -27,5 +29,6 @@ fn run(Cli { common, scenario }: Cli) -> Result<()> {
         Scenario::Resubscribe(args) => resubscribe::run(&common.prepare()?, args),
         Scenario::Persist(args) => persist::run(&common.prepare()?, args),
         Scenario::Crash(args) => crash::run(&common, args),
+        Scenario::ReferenceState(args) => reference_state::run(args),
     }
 }

@@ -1,14 +1,21 @@
 //! Commands and their options (spec: operations §1.1, §1.2, §1.6).
 
+use crate::cli::address::AddressOptions;
+use crate::cli::cert::CertOptions;
+use crate::cli::check_config::CheckOptions;
+use crate::cli::delete::DeleteOptions;
+use crate::cli::documents::{CompletionsOptions, ManOptions};
 use crate::cli::export::ExportOptions;
 use crate::cli::import::ImportOptions;
 use crate::cli::init::InitOptions;
+use crate::cli::reference_storage::{DatabaseOptions, JournalOptions};
 use crate::cli::start::StartOptions;
 use crate::cli::usage_error;
 use crate::cli::version::{SERVER_NAME, VERSION, version_line};
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 const RTS_START: &str = "+RTS";
@@ -39,12 +46,52 @@ struct Arguments {
 pub enum Command {
     /// Initialize the server: make both directories, the keys and the configuration
     Init(Box<InitOptions>),
+    /// Make new online TLS credentials; the address stays the same
+    Cert(CertOptions),
     /// Start the server; its configuration is in /etc/opt/simplex/smp-server.ini
     Start(StartOptions),
+    /// Delete the configuration and the state of the server
+    Delete(DeleteOptions),
+    /// Move messages between storages of the reference server (not here: says what to use)
+    Journal(JournalOptions),
+    /// Move data between files and PostgreSQL (not here: says what to use)
+    Database(DatabaseOptions),
     /// Take over the state of a reference server, which stays as it is
     Import(ImportOptions),
     /// Write the state of this server, which must not run, for a reference server
     Export(ExportOptions),
+    /// Check everything that a start needs, without starting
+    CheckConfig(CheckOptions),
+    /// Print the address for the apps of those who may create queues
+    Address(AddressOptions),
+    /// Print a script that completes commands and options in a shell
+    Completions(CompletionsOptions),
+    /// Print a manual page
+    Man(ManOptions),
+}
+
+impl Command {
+    /// The directory to use instead of the system's, if one was given.
+    pub fn dir(&self) -> Option<&Path> {
+        match self {
+            Self::Init(options) => options.dir.as_deref(),
+            Self::Cert(options) => options.dir.as_deref(),
+            Self::Start(options) => options.dir.as_deref(),
+            Self::Delete(options) => options.dir.as_deref(),
+            Self::Journal(options) => options.dir.as_deref(),
+            Self::Database(options) => options.dir.as_deref(),
+            Self::Import(options) => options.dir.as_deref(),
+            Self::Export(options) => options.dir.as_deref(),
+            Self::CheckConfig(options) => options.dir.as_deref(),
+            Self::Address(options) => options.dir.as_deref(),
+            Self::Completions(_) | Self::Man(_) => None,
+        }
+    }
+}
+
+/// The whole command line, for scripts and pages made from it.
+pub(super) fn definition() -> clap::Command {
+    Arguments::command()
 }
 
 /// What the arguments ask for besides running a command: text and an exit status.
@@ -166,7 +213,11 @@ mod tests {
             ("start -q", "Invalid option `-q'\n\n"),
             ("start x", "Invalid argument `x'\n\n"),
             ("run", "Invalid argument `run'\n\n"),
-            ("cert", "Invalid argument `cert'\n\n"),
+            ("cert x", "Invalid argument `x'\n\n"),
+            ("cert -a RSA", "option --sign-algorithm: "),
+            ("delete --yes", "Invalid option `--yes'\n\n"),
+            ("journal move", "Invalid argument `move'\n\n"),
+            ("database import --what", "Invalid option `--what'\n\n"),
             ("init --control-port 5555", "Invalid argument `5555'\n\n"),
             (
                 "init --socks-proxy 1.2.3.4",
@@ -224,7 +275,7 @@ mod tests {
         );
         assert!(all.maintenance && all.compact_log && all.skip_warnings && all.init);
         assert_eq!(all.log_level, LogLevel::Note);
-        assert_eq!(all.dir.as_deref(), Some(std::path::Path::new("/d")));
+        assert_eq!(all.dir.as_deref(), Some(Path::new("/d")));
         assert!(start("--maintenance --log-level=error").maintenance);
     }
 
@@ -233,16 +284,76 @@ mod tests {
         match parsed("import --skip-warnings --dir /d") {
             Ok(Command::Import(options)) => {
                 assert!(options.skip_warnings);
-                assert_eq!(options.dir.as_deref(), Some(std::path::Path::new("/d")));
+                assert_eq!(options.dir.as_deref(), Some(Path::new("/d")));
             }
             other => panic!("{other:?}"),
         }
         match parsed("export /to") {
-            Ok(Command::Export(options)) => assert_eq!(options.to, std::path::Path::new("/to")),
+            Ok(Command::Export(options)) => assert_eq!(options.to, Path::new("/to")),
             other => panic!("{other:?}"),
         }
         refused("export");
         refused("import /from");
+    }
+
+    #[test]
+    fn commands_of_other_storages_take_their_options() {
+        use crate::cli::reference_storage::{DatabaseAction, JournalAction, Table};
+        for (word, action) in [
+            ("import", JournalAction::Import),
+            ("export", JournalAction::Export),
+            ("delete", JournalAction::Delete),
+        ] {
+            match parsed(&format!("journal {word} --dir /d")) {
+                Ok(Command::Journal(options)) => {
+                    assert_eq!(options.action, action);
+                    assert_eq!(options.dir.as_deref(), Some(Path::new("/d")));
+                }
+                other => panic!("{other:?}"),
+            }
+            let options = "-d postgresql://x --schema s --pool-size 3 --table queues";
+            match parsed(&format!("database {word} {options} +RTS -N -RTS")) {
+                Ok(Command::Database(options)) => {
+                    let (DatabaseAction::Import(arguments)
+                    | DatabaseAction::Export(arguments)
+                    | DatabaseAction::Delete(arguments)) = options.action;
+                    assert_eq!(arguments.table, Table::Queues);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        refused("journal");
+        refused("database import --table all,queues");
+    }
+
+    #[test]
+    fn commands_in_the_order_of_the_reference() {
+        let text = parsed("-h").unwrap_err().text;
+        let mut from = 0;
+        for command in [
+            "init",
+            "cert",
+            "start",
+            "delete",
+            "journal",
+            "database",
+            "import",
+            "export",
+            "check-config",
+            "address",
+            "completions",
+            "man",
+        ] {
+            let place = text[from..]
+                .find(&format!("\n  {command} "))
+                .expect(command);
+            from += place + 1;
+            let exit = parsed(&format!("{command} -h")).unwrap_err();
+            assert!(
+                !exit.failed && exit.text.contains("Usage: smp-server"),
+                "{exit:?}"
+            );
+        }
     }
 
     #[test]
@@ -252,6 +363,10 @@ mod tests {
         assert!(matches!(
             parsed("+RTS -N -RTS start"),
             Ok(Command::Start(_))
+        ));
+        assert!(matches!(
+            parsed("cert +RTS -N -RTS --cn +RTS -M1g -RTS x"),
+            Ok(Command::Cert(options)) if options.cn.as_deref() == Some("x")
         ));
     }
 

@@ -1,26 +1,63 @@
 //! The files of a server's identity (spec: operations §0, §1.5).
 
+use crate::cli::files::{PUBLIC_MODE, SECRET_MODE, write_new};
 use crate::crypto::certificate::{
-    CertificateProfile, Fingerprint, KeyAlgorithm, certificate_to_pem, private_key_to_pem,
+    CertificateProfile, Fingerprint, KeyAlgorithm, Summary, certificate_to_pem, private_key_to_pem,
 };
 use crate::transport::credential::{
     CA_CERTIFICATE_FILE, FINGERPRINT_FILE, SERVER_CERTIFICATE_FILE, SERVER_KEY_FILE,
 };
-use anyhow::Context;
 use rand::{CryptoRng, RngCore};
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use rustls_pki_types::CertificateDer;
 use std::path::Path;
 use time::OffsetDateTime;
 
 /// The CA's private key; not needed to run the server.
 pub(super) const CA_KEY_FILE: &str = "ca.key";
 
-/// Mode of files with secrets.
-pub(super) const SECRET_MODE: u32 = 0o600;
-/// Mode of files without.
-const PUBLIC_MODE: u32 = 0o644;
+/// What to do with the key of the CA, and where it is, for people.
+pub(super) fn ca_key_advice(folder: &Path) -> String {
+    format!(
+        "----------\n\
+         Move the private key of the CA to a safe place away from this server, and delete it here.\n\
+         With it the server's TLS credentials can be replaced without changing the address of the server.\n\
+         CA private key location:\n\
+         {}\n\
+         ----------",
+        folder.join(CA_KEY_FILE).display()
+    )
+}
+
+/// Days before the end of the online certificate from which on an operator is told.
+const EXPIRY_NOTICE_DAYS: i64 = 30;
+
+/// What is wrong with certificates a server starts with, and what to do about it; none when they
+/// are in order.
+pub(super) fn expiry_advice(chain: &[CertificateDer<'_>], now: OffsetDateTime) -> Option<String> {
+    let leaf = Summary::of(chain.first()?).ok()?;
+    let days = leaf.days_left(now);
+    let state = if days < 0 {
+        format!("expired {} days ago", -days)
+    } else if leaf.not_before > now {
+        "is not valid yet".to_owned()
+    } else if days <= EXPIRY_NOTICE_DAYS {
+        format!("expires in {days} days")
+    } else {
+        return None;
+    };
+    Some(format!(
+        "the online certificate {state}, and clients accept only a valid one: \
+         `smp-server cert` makes a new one"
+    ))
+}
+
+/// Asks to move the CA's key away, if it lies in `folder`.
+pub(super) fn ca_key_warning(folder: &Path) -> Option<String> {
+    let file = folder.join(CA_KEY_FILE);
+    let text = "is not needed to run the server: whoever gets it can pose as the server for ever. \
+                Move it to a safe place away from this machine";
+    file.exists().then(|| format!("{} {text}", file.display()))
+}
 
 /// Makes a CA and a server certificate for `host` and writes them with their keys and the
 /// fingerprint into `folder`; refuses to replace files.
@@ -40,7 +77,7 @@ pub(super) fn create<R: RngCore + CryptoRng>(
     let fingerprint = Fingerprint::of(&ca_der);
 
     let write = |name: &str, text: &str, mode| write_new(&folder.join(name), text, mode);
-    write(CA_KEY_FILE, &private_key_to_pem(&ca_key)?, SECRET_MODE)?;
+    write(CA_KEY_FILE, &*private_key_to_pem(&ca_key)?, SECRET_MODE)?;
     write(
         CA_CERTIFICATE_FILE,
         &certificate_to_pem(&ca_der)?,
@@ -57,21 +94,36 @@ pub(super) fn create<R: RngCore + CryptoRng>(
     Ok(fingerprint)
 }
 
-/// Writes a file that must not exist yet, to the disk; its name is durable after
-/// [`sync_folder`].
-pub(super) fn write_new(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(mode).open(path);
-    file.and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    })
-    .with_context(|| path.display().to_string())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::certificate::DistinguishedName;
+    use time::Duration;
 
-/// Makes the names of files in `folder` survive a loss of power.
-pub(super) fn sync_folder(folder: &Path) -> anyhow::Result<()> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .with_context(|| folder.display().to_string())
+    #[test]
+    fn certificates_near_their_end_are_told() {
+        let now = OffsetDateTime::now_utc();
+        let mut rng = rand::rng();
+        let key = KeyAlgorithm::Ed25519.generate(&mut rng).unwrap();
+        let advice = |before: Duration, left: Duration| {
+            let name = DistinguishedName::authority();
+            let mut profile = CertificateProfile::server("x", name, now, &mut rand::rng());
+            (profile.not_before, profile.not_after) = (now + before, now + left);
+            let der = profile.issue(&key.verifying_key(), &key).unwrap();
+            // Certificates have no fractions of seconds.
+            expiry_advice(&[der], now - Duration::SECOND)
+        };
+        let (day, hour) = (Duration::DAY, Duration::HOUR);
+        assert_eq!(advice(-day, 31 * day + hour), None);
+        for (before, left, state) in [
+            (-day, 30 * day + hour, "expires in 30 days"),
+            (-day, hour, "expires in 0 days"),
+            (-2 * day, -hour, "expired 1 days ago"),
+            (hour, 60 * day, "is not valid yet"),
+        ] {
+            let text = advice(before, left).unwrap();
+            let start = format!("the online certificate {state}, ");
+            assert!(text.starts_with(&start), "{text}");
+        }
+    }
 }

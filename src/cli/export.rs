@@ -41,6 +41,7 @@ pub fn run(
     console.line(&format!("queues: {}", report.queues))?;
     console.line(&format!("services: {}", report.services))?;
     console.line(&format!("messages: {}", report.messages))?;
+    console.line(&format!("notifications: {}", report.notifications))?;
     if report.empty_messages > 0 {
         console.line(&format!(
             "left out: {} messages without body, with which the reference server does not start",
@@ -54,6 +55,6 @@ pub fn run(
             report.links_dropped
         ))?;
     }
-    console.line("not exported: undelivered notifications, statistics")?;
+    console.line("not exported: statistics")?;
     Ok(())
 }

@@ -1,12 +1,14 @@
 //! `import`: takes over the state of a reference server.
 
+use super::progress::Progress;
 use super::{CliError, Console, Directories, start};
 use crate::runtime::lock::StateLock;
 use crate::runtime::migration::{self, MigrationError};
 use crate::store::reference::{ImportReport, Warnings};
 use anyhow::Context;
 use clap::Args;
-use std::io::{IsTerminal, Write, stderr};
+use std::fmt::Arguments;
+use std::io::{Write, stderr};
 use std::path::PathBuf;
 
 /// Options of `import`.
@@ -29,7 +31,10 @@ pub fn run(
     let settings = start::load_settings(directories)?;
     let state = &directories.state;
     let _lock = StateLock::acquire(state).map_err(anyhow::Error::from)?;
-    let mut progress = Progress::default();
+    // A closed stderr leaves nobody to tell.
+    let warn = |line: Arguments<'_>| drop(writeln!(stderr(), "{line}"));
+    let mut line = |text: &str| warn(format_args!("{text}"));
+    let mut progress = Progress::new(&mut line);
     let imported = migration::import(
         &settings,
         state,
@@ -39,18 +44,18 @@ pub fn run(
         },
     );
     progress.end();
-    let report = match imported {
+    let mut report = match imported {
         Ok(report) => report,
-        Err(error) => {
-            if let MigrationError::Warnings(warnings) = &error {
-                print_warnings(warnings, &mut |line| writeln!(stderr(), "{line}"));
+        Err(mut error) => {
+            if let MigrationError::Warnings(warnings) = &mut error {
+                tell_warnings(warnings, warn);
             }
             return Err(anyhow::Error::from(error))
                 .with_context(|| format!("cannot import {}", state.display()))
                 .map_err(CliError::from);
         }
     };
-    print_warnings(&report.warnings, &mut |line| writeln!(stderr(), "{line}"));
+    tell_warnings(&mut report.warnings, warn);
     console.line(&format!("Imported {}", state.display()))?;
     for line in summary(&report) {
         console.line(&line)?;
@@ -64,14 +69,9 @@ pub(super) fn summary(report: &ImportReport) -> Vec<String> {
         format!("queues: {}", report.queues),
         format!("services: {}", report.services),
         format!("messages: {}", report.messages),
+        format!("notifications: {}", report.notifications),
         format!("skipped: {}", report.warnings.count()),
     ];
-    if report.notifications > 0 {
-        lines.push(format!(
-            "notifications: {}, not taken over: they are kept in memory only",
-            report.notifications
-        ));
-    }
     if report.statistics {
         lines.push(
             "statistics: only the days of use of queues are taken over, counters begin at zero"
@@ -81,43 +81,23 @@ pub(super) fn summary(report: &ImportReport) -> Vec<String> {
     lines
 }
 
-/// Tells every warning that was kept, and how many there are besides.
-pub(super) fn print_warnings<E>(
-    warnings: &Warnings,
-    line: &mut dyn FnMut(std::fmt::Arguments<'_>) -> Result<(), E>,
-) {
+/// Tells every warning that was kept, how many there are besides, and where they are.
+pub(super) fn tell_warnings(warnings: &mut Warnings, line: impl Fn(Arguments<'_>)) {
     for warning in warnings.list() {
-        // A closed stderr leaves nobody to tell.
-        let _ = line(format_args!("{warning}"));
+        line(format_args!("{warning}"));
     }
     let more = warnings.count() - warnings.list().len() as u64;
-    if more > 0 {
-        let _ = line(format_args!("and {more} more"));
-    }
-}
-
-/// How far an import is, on one line of a terminal.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    shown: Option<u64>,
-}
-
-impl Progress {
-    /// Shows how many bytes are done; writes only when the percentage changes.
-    pub(super) fn show(&mut self, done: u64, total: u64) {
-        let percent = 100 * done / total.max(1);
-        if self.shown == Some(percent) || !stderr().is_terminal() {
-            return;
+    match warnings.finish_log() {
+        Some((path, Ok(()))) => {
+            line(format_args!("and {more} more, all in {}", path.display()));
         }
-        self.shown = Some(percent);
-        // A closed stderr leaves nobody to tell.
-        let _ = write!(stderr(), "\rimporting... {percent} %");
-    }
-
-    /// Clears the line.
-    pub(super) fn end(&mut self) {
-        if self.shown.take().is_some() {
-            let _ = write!(stderr(), "\r                    \r");
+        Some((path, Err(error))) => {
+            let path = path.display();
+            line(format_args!(
+                "and {more} more; cannot write {path}: {error}"
+            ));
         }
+        None if more > 0 => line(format_args!("and {more} more")),
+        None => {}
     }
 }

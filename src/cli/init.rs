@@ -1,6 +1,7 @@
 //! `init`: makes the directories, the keys and the configuration (spec: operations §1.2–§1.5).
 
-use crate::cli::credentials::{self, SECRET_MODE};
+use crate::cli::credentials;
+use crate::cli::files::{SECRET_MODE, sync_folder, write_new};
 use crate::cli::{CliError, Console, Directories, prompt, start_lines, version};
 use crate::config::keys::{self, KeyInfo};
 use crate::config::template::{Line, render};
@@ -21,6 +22,10 @@ const DEFAULT_SOURCE_CODE: &str = "https://github.com/simplex-chat/simplexmq";
 const CREATE_PASSWORD_BYTES: usize = 32;
 /// Random bytes in a password of the control port: 24 characters.
 const CONTROL_PASSWORD_BYTES: usize = 18;
+
+/// What may be in the directories before: a new file system has the first, and the credentials of
+/// web pages come from elsewhere.
+const HARMLESS_FILES: [&str; 3] = ["lost+found", "web.crt", "web.key"];
 
 /// Options of `init`.
 #[derive(Debug, Default, Args)]
@@ -111,7 +116,7 @@ pub struct InitOptions {
     pub ports: Option<String>,
 }
 
-fn sign_algorithm(text: &str) -> Result<KeyAlgorithm, String> {
+pub(super) fn sign_algorithm(text: &str) -> Result<KeyAlgorithm, String> {
     match text {
         "ED25519" => Ok(KeyAlgorithm::Ed25519),
         "ED448" => Ok(KeyAlgorithm::Ed448),
@@ -238,22 +243,15 @@ pub fn initialize<R: RngCore + CryptoRng>(
     let fingerprint = credentials::create(&directories.config, host, algorithm, now, rng)?;
     // Last: a directory with an INI file is a complete one.
     let ini = directories.ini_file();
-    credentials::write_new(&ini, &render(&lines), SECRET_MODE)?;
-    credentials::sync_folder(&directories.config)?;
+    write_new(&ini, &*render(&lines), SECRET_MODE)?;
+    sync_folder(&directories.config)?;
 
-    let (ini, ca_key) = (ini, directories.config.join(credentials::CA_KEY_FILE));
     console.line(&format!(
         "Server initialized, please provide additional server information in {}.\n\
-         Run `smp-server start` to start server.\n\
-         ----------\n\
-         Move the private key of the CA to a safe place away from this server, and delete it here.\n\
-         With it the server's TLS credentials can be replaced without changing the address of the server.\n\
-         CA private key location:\n\
-         {}\n\
-         ----------",
-        ini.display(),
-        ca_key.display()
+         Run `smp-server start` to start server.",
+        ini.display()
     ))?;
+    console.line(&credentials::ca_key_advice(&directories.config))?;
     console.line(&version::version_line())?;
     console.line(&start_lines::fingerprint(&fingerprint))?;
     let host = options.address_host();
@@ -268,7 +266,7 @@ pub fn initialize<R: RngCore + CryptoRng>(
 }
 
 fn refuse_unless_empty(directory: &Path) -> Result<(), CliError> {
-    let mut entries = match std::fs::read_dir(directory) {
+    let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => {
@@ -276,7 +274,11 @@ fn refuse_unless_empty(directory: &Path) -> Result<(), CliError> {
             return Err(error.into());
         }
     };
-    if entries.next().is_none() {
+    let mut others = entries.filter(|entry| match entry {
+        Ok(entry) => !HARMLESS_FILES.iter().any(|name| entry.file_name() == *name),
+        Err(_) => true,
+    });
+    if others.next().is_none() {
         return Ok(());
     }
     let directory = directory.display();

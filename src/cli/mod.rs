@@ -4,13 +4,21 @@
 //! Refusals meant for the operator go to stdout, as scripts expect; everything else that fails
 //! goes to stderr after the program's name.
 
+pub mod address;
 pub mod arguments;
+pub mod cert;
+pub mod check_config;
 mod credentials;
+pub mod delete;
 pub mod directories;
+pub mod documents;
 pub mod export;
+mod files;
 pub mod import;
 pub mod init;
+mod progress;
 mod prompt;
+pub mod reference_storage;
 pub mod serve;
 pub mod start;
 pub mod start_lines;
@@ -20,9 +28,10 @@ pub mod version;
 pub use arguments::{Command, parse};
 pub use directories::Directories;
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, ErrorKind, Write};
 use std::process::ExitCode;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 /// Name of the program in its messages.
 pub const PROGRAM: &str = "smp-server";
@@ -56,6 +65,27 @@ impl Console<'_> {
     /// Writes a line.
     pub fn line(&mut self, text: &str) -> std::io::Result<()> {
         writeln!(self.output, "{text}")
+    }
+
+    /// Writes a question without a newline and reads the answer.
+    pub fn ask(&mut self, question: &str) -> std::io::Result<Zeroizing<String>> {
+        self.output.write_all(question.as_bytes())?;
+        self.output.flush()?;
+        self.answer()
+    }
+
+    /// A line of input without its end; an error at the end of input.
+    pub fn answer(&mut self) -> std::io::Result<Zeroizing<String>> {
+        let mut line = Zeroizing::new(String::new());
+        if self.input.read_line(&mut line)? == 0 {
+            return Err(std::io::Error::new(
+                ErrorKind::UnexpectedEof,
+                "end of input",
+            ));
+        }
+        let end = line.trim_end_matches(['\n', '\r']).len();
+        line.truncate(end);
+        Ok(line)
     }
 }
 

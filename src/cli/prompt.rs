@@ -4,6 +4,7 @@ use crate::cli::init::InitOptions;
 use crate::cli::{CliError, Console, Directories};
 use crate::config::values;
 use anyhow::anyhow;
+use std::io::{self, ErrorKind};
 use zeroize::Zeroizing;
 
 /// Asks for what matters and writes the answers into the options.
@@ -94,20 +95,17 @@ fn yes_or_no(asked: &str, default: bool, console: &mut Console<'_>) -> Result<bo
     }
 }
 
-/// Writes a question without a newline and reads the answer.
 fn question(asked: &str, console: &mut Console<'_>) -> Result<Zeroizing<String>, CliError> {
-    console.output.write_all(asked.as_bytes())?;
-    console.output.flush()?;
-    read(console)
+    console.ask(asked).map_err(unanswered)
 }
 
-/// A line without its end; an error at the end of input.
 fn read(console: &mut Console<'_>) -> Result<Zeroizing<String>, CliError> {
-    let mut line = Zeroizing::new(String::new());
-    if console.input.read_line(&mut line)? == 0 {
-        return Err(anyhow!("end of input, use option -y to ask no questions").into());
+    console.answer().map_err(unanswered)
+}
+
+fn unanswered(error: io::Error) -> CliError {
+    match error.kind() {
+        ErrorKind::UnexpectedEof => anyhow!("{error}, use option -y to ask no questions").into(),
+        _ => error.into(),
     }
-    let end = line.trim_end_matches(['\n', '\r']).len();
-    line.truncate(end);
-    Ok(line)
 }

@@ -1,6 +1,7 @@
 //! The relay behind `start`: logging, the lock on its state, and the executors.
 
-use super::import::{self, Progress};
+use super::import;
+use super::progress::Progress;
 use super::start::{LogLevel, StartPlan};
 use super::start_lines;
 use super::version::BUILD;
@@ -10,7 +11,6 @@ use crate::runtime::migration::{self, MigrationError};
 use crate::runtime::{self, RelayPlan, Served};
 use crate::web::site;
 use anyhow::Context;
-use std::convert::Infallible;
 use std::fmt::Arguments;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::{panic, process};
@@ -22,6 +22,9 @@ pub fn serve(plan: StartPlan) -> anyhow::Result<()> {
     abort_on_panic();
     for warning in &plan.settings.warnings {
         tracing::warn!("{warning}");
+    }
+    for advice in &plan.advice {
+        tracing::warn!("{advice}");
     }
     let state = &plan.state_dir;
     std::fs::create_dir_all(state).with_context(|| format!("cannot create {}", state.display()))?;
@@ -106,23 +109,22 @@ fn take_over(plan: &StartPlan) -> anyhow::Result<()> {
         return Ok(());
     }
     tracing::info!("importing {}...", state.display());
-    let mut progress = Progress::default();
+    let mut line = |text: &str| tracing::info!("{text}");
+    let mut progress = Progress::new(&mut line);
     let imported = migration::import(settings, state, plan.skip_warnings, &mut |done, total| {
         progress.show(done, total);
     });
     progress.end();
-    let mut warn = |line: Arguments<'_>| {
-        tracing::warn!("{line}");
-        Ok::<_, Infallible>(())
-    };
-    let report = imported
-        .inspect_err(|error| {
-            if let MigrationError::Warnings(warnings) = error {
-                import::print_warnings(warnings, &mut warn);
+    let warn = |line: Arguments<'_>| tracing::warn!("{line}");
+    let mut report = imported
+        .map_err(|mut error| {
+            if let MigrationError::Warnings(warnings) = &mut error {
+                import::tell_warnings(warnings, warn);
             }
+            error
         })
         .with_context(|| format!("cannot import {}", state.display()))?;
-    import::print_warnings(&report.warnings, &mut warn);
+    import::tell_warnings(&mut report.warnings, warn);
     for line in import::summary(&report) {
         tracing::info!("imported {line}");
     }

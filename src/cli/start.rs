@@ -2,7 +2,7 @@
 //! (spec: operations §1.6–§1.8).
 
 use crate::cli::init::{self, InitOptions};
-use crate::cli::{CliError, Console, Directories, start_lines, version};
+use crate::cli::{CliError, Console, Directories, credentials, start_lines, version};
 use crate::config::settings::Https;
 use crate::config::{Settings, SettingsError};
 use crate::crypto::certificate::Fingerprint;
@@ -12,6 +12,7 @@ use crate::transport::web_credential::WebCredential;
 use clap::Args;
 use std::path::PathBuf;
 use std::str::FromStr;
+use time::OffsetDateTime;
 
 /// Host of a configuration made for trying out, so that its address can be used at once.
 const TRIAL_HOST: &str = "localhost";
@@ -90,6 +91,8 @@ impl FromStr for LogLevel {
 pub struct StartPlan {
     /// The configuration; its warnings are not printed yet.
     pub settings: Settings,
+    /// What an operator should do about the credentials, to be logged at start.
+    pub advice: Vec<String>,
     /// Where the configuration and the credentials are.
     pub config_dir: PathBuf,
     /// Where the state is.
@@ -118,10 +121,13 @@ pub fn run(
         }
         init::run(initial_options(options), directories, console)?;
     }
-    let plan = prepare(options, directories)?;
+    let mut plan = prepare(options, directories)?;
     print_lines(&plan, console)?;
     // Before anything is opened; the relay loads them itself.
-    Credential::load(&directories.config).map_err(unusable)?;
+    let credential = Credential::load(&directories.config).map_err(unusable)?;
+    let expiry = credentials::expiry_advice(credential.chain(), OffsetDateTime::now_utc());
+    let ca_key = credentials::ca_key_warning(&directories.config);
+    plan.advice.extend(expiry.into_iter().chain(ca_key));
     if let Some(https) = &plan.settings.web.https {
         check_https(https, console)?;
     }
@@ -144,11 +150,18 @@ fn not_initialized(directories: &Directories) -> CliError {
     ))
 }
 
+/// Refuses to go on without a configuration file.
+pub(super) fn require_initialized(directories: &Directories) -> Result<(), CliError> {
+    if is_initialized(directories)? {
+        Ok(())
+    } else {
+        Err(not_initialized(directories))
+    }
+}
+
 /// Reads the configuration of an initialized server.
 pub(super) fn load_settings(directories: &Directories) -> Result<Settings, CliError> {
-    if !is_initialized(directories)? {
-        return Err(not_initialized(directories));
-    }
+    require_initialized(directories)?;
     Settings::load(&directories.ini_file()).map_err(|error| match error {
         SettingsError::Syntax { .. } => CliError::Refused(error.to_string()),
         _ => CliError::Failed(error.into()),
@@ -171,6 +184,7 @@ fn prepare(options: &StartOptions, directories: &Directories) -> Result<StartPla
         credential::check_stored_fingerprint(&directories.config).map_err(unusable)?;
     Ok(StartPlan {
         settings: load_settings(directories)?,
+        advice: Vec::new(),
         config_dir: directories.config.clone(),
         state_dir: directories.state.clone(),
         fingerprint,
@@ -211,7 +225,7 @@ fn print_lines(plan: &StartPlan, console: &mut Console<'_>) -> Result<(), CliErr
 }
 
 /// What to say about credentials that do not serve.
-fn unusable(error: CredentialError) -> CliError {
+pub(super) fn unusable(error: CredentialError) -> CliError {
     match error {
         CredentialError::FingerprintMismatch => CliError::Refused(error.to_string()),
         CredentialError::Missing(_) => CliError::Refused(format!("----------\nError: {error}")),

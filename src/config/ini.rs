@@ -51,15 +51,25 @@ const AS_IT_STANDS: ParseOption = ParseOption {
 impl IniFile {
     /// Parses the text of a file.
     pub fn parse(text: &str) -> Result<Self, IniError> {
+        let (file, errors) = Self::parse_most(text);
+        errors.into_iter().next().map_or(Ok(file), Err)
+    }
+
+    /// Parses the text of a file without the lines that mean nothing, which are told in order.
+    pub fn parse_most(text: &str) -> (Self, Vec<IniError>) {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         // Room for a line end and a space more per line: it must not move.
         let room = text.len() + 2 * (text.lines().count() + 1);
         let mut checked = Zeroizing::new(String::with_capacity(room));
+        let mut errors = Vec::new();
         for (index, line) in text.lines().enumerate() {
-            let statement = statement(line).map_err(|reason| IniError {
-                line: index + 1,
-                reason: reason.to_owned(),
-            })?;
+            let statement = statement(line).unwrap_or_else(|reason| {
+                errors.push(IniError {
+                    line: index + 1,
+                    reason: reason.to_owned(),
+                });
+                ""
+            });
             checked.push_str(statement);
             // A space keeps a final backslash from continuing the line; values are trimmed.
             checked.push_str(if statement.ends_with('\\') {
@@ -68,11 +78,29 @@ impl IniFile {
                 "\n"
             });
         }
-        let ini = Ini::load_from_str_opt(&checked, AS_IT_STANDS).map_err(|e| IniError {
-            line: e.line,
-            reason: e.msg.into_owned(),
-        })?;
-        Ok(Self(ini))
+        let ini = Ini::load_from_str_opt(&checked, AS_IT_STANDS).unwrap_or_else(|e| {
+            errors.push(IniError {
+                line: e.line,
+                reason: e.msg.into_owned(),
+            });
+            Ini::new()
+        });
+        (Self(ini), errors)
+    }
+
+    /// Replaces the text of a key, or takes the key away; whether it was there.
+    pub fn replace(&mut self, section: &str, key: &str, text: Option<&str>) -> bool {
+        let Some(properties) = self.0.section_all_mut(Some(section)).last() else {
+            if let Some(text) = text {
+                self.0.with_section(Some(section)).set(key, text);
+            }
+            return false;
+        };
+        let old = properties.remove(key);
+        if let Some(text) = text {
+            properties.insert(key, text);
+        }
+        old.map(Zeroizing::new).is_some()
     }
 
     /// The text of a key: its first occurrence in the last section of that name. A key that
@@ -199,6 +227,26 @@ mod tests {
         assert_eq!(file.homeless_keys().collect::<Vec<_>>(), ["k"]);
         assert!(file.is_repeated("T") && !file.is_repeated("U"));
         assert_eq!(file.entries("T").count(), 2);
+    }
+
+    #[test]
+    fn keys_are_replaced_and_taken_away() {
+        let mut file = IniFile::parse("[T]\na = 0\n[T]\na = 1\na = 2\nb = 3\n").unwrap();
+        assert!(file.replace("T", "a", None));
+        assert_eq!(file.get("T", "a"), None);
+        assert!(!file.replace("T", "a", Some("4")));
+        assert!(file.replace("T", "b", Some("5")));
+        assert!(!file.replace("U", "c", Some("6")) && !file.replace("V", "d", None));
+        let texts = [("T", "a"), ("T", "b"), ("U", "c")].map(|(s, key)| file.get(s, key));
+        assert_eq!(texts, [Some("4"), Some("5"), Some("6")]);
+    }
+
+    #[test]
+    fn every_broken_line_is_told_and_the_others_are_read() {
+        let (file, errors) = IniFile::parse_most("what\n[T]\na = 1\n[U\nb = 2\n");
+        let lines: Vec<_> = errors.iter().map(|error| error.line).collect();
+        assert_eq!(lines, [1, 4]);
+        assert_eq!(file.get("T", "b"), Some("2"));
     }
 
     #[test]

@@ -41,12 +41,16 @@ pub struct KeyInfo {
     pub fresh: Fresh,
     /// The text that an absent key stands for, if it stands for one.
     pub absent: Option<&'static str>,
+    /// What an absent key means when it stands for no text.
+    pub without: &'static str,
     /// Whether the text must not be shown.
     pub secret: bool,
     /// Whether it does anything.
     pub effect: Effect,
     /// Explanation, one comment line each; empty for a key explained by the one above.
     pub note: &'static [&'static str],
+    /// Says what is accepted when a text is not.
+    pub check: fn(&str) -> Result<(), Accepted>,
 }
 
 /// A key whose text gives a `T`.
@@ -83,7 +87,8 @@ macro_rules! or_default {
 macro_rules! keys {
     ($($section:literal {
         $($id:ident: $type:ty = $parse:expr, $name:literal, $fresh:expr, $absent:expr
-            $(, effect: $effect:expr)? $(, secret: $secret:expr)? ; $($note:literal)*)+
+            $(, effect: $effect:expr)? $(, secret: $secret:expr)? $(, without: $without:expr)?;
+            $($note:literal)*)+
     })+) => {
         $($(
             #[doc = concat!("`", $name, "` of section `", $section, "`.", $(" ", $note),*)]
@@ -95,7 +100,9 @@ macro_rules! keys {
                     absent: $absent,
                     secret: or_default!($($secret)?, false),
                     effect: or_default!($($effect)?, Effect::Used),
+                    without: or_default!($($without)?, ""),
                     note: &[$($note),*],
+                    check: |text| ($parse)(text).map(|_| ()),
                 },
                 parse: $parse,
             };
@@ -113,32 +120,32 @@ const NO_POSTGRES: Effect = Effect::Ignored("this server has no PostgreSQL stora
 
 keys! {
 "INFORMATION" {
-    SOURCE_CODE: Option<String> = optional_text, "source_code", Commented("URI"), None;
+    SOURCE_CODE: Option<String> = optional_text, "source_code", Commented("URI"), None, without: "nothing of the section is told";
         "Where the source code of this server is published. Whoever changes the server must"
         "publish the changes (AGPLv3). Without it the rest of this section is not shown."
     USAGE_CONDITIONS: Option<String> = optional_text, "usage_conditions",
-        Commented("https://github.com/simplex-chat/simplex-chat/blob/stable/PRIVACY.md"), None;
+        Commented("https://github.com/simplex-chat/simplex-chat/blob/stable/PRIVACY.md"), None, without: "not told";
         "Conditions of use, and your changes to them if there are any."
-    CONDITION_AMENDMENTS: Option<String> = optional_text, "condition_amendments", Commented("link"), None;
-    SERVER_COUNTRY: Option<String> = country, "server_country", Commented("ISO-3166 2-letter code"), None;
+    CONDITION_AMENDMENTS: Option<String> = optional_text, "condition_amendments", Commented("link"), None, without: "not told";
+    SERVER_COUNTRY: Option<String> = country, "server_country", Commented("ISO-3166 2-letter code"), None, without: "not told";
         "Where the server stands, and who operates it."
-    OPERATOR: Option<String> = optional_text, "operator", Commented("entity (organization or person name)"), None;
-    OPERATOR_COUNTRY: Option<String> = country, "operator_country", Commented("ISO-3166 2-letter code"), None;
-    WEBSITE: Option<String> = optional_text, "website", Commented(""), None;
-    ADMIN_SIMPLEX: Option<String> = contact_link, "admin_simplex", Commented("SimpleX address"), None;
+    OPERATOR: Option<String> = optional_text, "operator", Commented("entity (organization or person name)"), None, without: "not told";
+    OPERATOR_COUNTRY: Option<String> = country, "operator_country", Commented("ISO-3166 2-letter code"), None, without: "not told";
+    WEBSITE: Option<String> = optional_text, "website", Commented(""), None, without: "not told";
+    ADMIN_SIMPLEX: Option<String> = contact_link, "admin_simplex", Commented("SimpleX address"), None, without: "not told";
         "How to reach the administrator."
-    ADMIN_EMAIL: Option<String> = optional_text, "admin_email", Commented(""), None;
-    ADMIN_PGP: Option<String> = optional_text, "admin_pgp", Commented(""), None;
-    ADMIN_PGP_FINGERPRINT: Option<String> = optional_text, "admin_pgp_fingerprint", Commented(""), None;
-    COMPLAINTS_SIMPLEX: Option<String> = contact_link, "complaints_simplex", Commented("SimpleX address"), None;
+    ADMIN_EMAIL: Option<String> = optional_text, "admin_email", Commented(""), None, without: "not told";
+    ADMIN_PGP: Option<String> = optional_text, "admin_pgp", Commented(""), None, without: "not told";
+    ADMIN_PGP_FINGERPRINT: Option<String> = optional_text, "admin_pgp_fingerprint", Commented(""), None, without: "not told";
+    COMPLAINTS_SIMPLEX: Option<String> = contact_link, "complaints_simplex", Commented("SimpleX address"), None, without: "not told";
         "Where to send complaints and feedback."
-    COMPLAINTS_EMAIL: Option<String> = optional_text, "complaints_email", Commented(""), None;
-    COMPLAINTS_PGP: Option<String> = optional_text, "complaints_pgp", Commented(""), None;
-    COMPLAINTS_PGP_FINGERPRINT: Option<String> = optional_text, "complaints_pgp_fingerprint", Commented(""), None;
-    HOSTING: Option<String> = optional_text, "hosting", Commented("entity (organization or person name)"), None;
+    COMPLAINTS_EMAIL: Option<String> = optional_text, "complaints_email", Commented(""), None, without: "not told";
+    COMPLAINTS_PGP: Option<String> = optional_text, "complaints_pgp", Commented(""), None, without: "not told";
+    COMPLAINTS_PGP_FINGERPRINT: Option<String> = optional_text, "complaints_pgp_fingerprint", Commented(""), None, without: "not told";
+    HOSTING: Option<String> = optional_text, "hosting", Commented("entity (organization or person name)"), None, without: "not told";
         "Who hosts the server."
-    HOSTING_COUNTRY: Option<String> = country, "hosting_country", Commented("ISO-3166 2-letter code"), None;
-    HOSTING_TYPE: HostingType = hosting_type, "hosting_type", Set("virtual"), None;
+    HOSTING_COUNTRY: Option<String> = country, "hosting_country", Commented("ISO-3166 2-letter code"), None, without: "not told";
+    HOSTING_TYPE: HostingType = hosting_type, "hosting_type", Set("virtual"), None, without: "not told";
         "One of virtual, dedicated, colocation, owned."
 }
 "STORE_LOG" {
@@ -155,7 +162,7 @@ keys! {
     DB_DELETED_TTL: String = text, "db_deleted_ttl", Commented("21"), Some("21"), effect: NO_POSTGRES;
     STORE_MESSAGES: MessageStorage = message_storage, "store_messages", Set("memory"), Some("memory");
         "`memory` here means the log of this server as well."
-    RESTORE_MESSAGES: bool = on_off, "restore_messages", Set("on"), None;
+    RESTORE_MESSAGES: bool = on_off, "restore_messages", Set("on"), None, without: "as `enable`";
         "Keep undelivered messages over a restart. When absent: as `enable`."
     EXPIRE_MESSAGES_DAYS: Duration = days, "expire_messages_days", Set("21"), Some("21");
         "When undelivered messages and notifications are dropped."
@@ -164,7 +171,7 @@ keys! {
     EXPIRE_NTFS_HOURS: Duration = hours, "expire_ntfs_hours", Set("24"), Some("24");
     LOG_STATS: bool = on_off, "log_stats", Set("off"), Some("off"), effect: Pending;
         "Write a line of statistics per day to a CSV file."
-    PROMETHEUS_INTERVAL: Duration = seconds, "prometheus_interval", Commented("60"), None, effect: Pending;
+    PROMETHEUS_INTERVAL: Duration = seconds, "prometheus_interval", Commented("60"), None, effect: Pending, without: "no file";
         "Seconds between rewrites of the Prometheus metrics file."
 }
 "AUTH" {
@@ -172,26 +179,26 @@ keys! {
         "`off` forbids new queues to everybody; existing ones keep working, which is the way to"
         "empty a server before it is switched off."
     CREATE_PASSWORD: Password = password, "create_password",
-        Commented("password of printable ASCII characters, without blanks, '@', ':' and '/'"), None, secret: true;
+        Commented("password of printable ASCII characters, without blanks, '@', ':' and '/'"), None, secret: true, without: "everybody may";
         "Whoever knows this password may create queues and forward messages to other servers."
-        "It is part of the address in the client: smp://fingerprint:password@host1,host2"
-        "Contacts of your users do not learn it."
-    CONTROL_PORT_ADMIN_PASSWORD: Password = password, "control_port_admin_password", Commented(""), None, secret: true;
+        "As part of the address in the client, smp://fingerprint:password@host1,host2, it is known to"
+        "your users, but not to their contacts."
+    CONTROL_PORT_ADMIN_PASSWORD: Password = password, "control_port_admin_password", Commented(""), None, secret: true, without: "nobody has the role";
         "Passwords of the two roles of the control port."
-    CONTROL_PORT_USER_PASSWORD: Password = password, "control_port_user_password", Commented(""), None, secret: true;
+    CONTROL_PORT_USER_PASSWORD: Password = password, "control_port_user_password", Commented(""), None, secret: true, without: "nobody has the role";
     DAILY_BLOCK_QUEUE_QUOTA: BlockQuota = block_quota, "daily_block_queue_quota", Commented("20"), Some("20");
         "Queues that may be blocked through the control port per UTC day; 0 - any number, -1 - none."
 }
 "TRANSPORT" {
-    HOST: Option<String> = optional_text, "host", Set("<hostnames>"), None;
+    HOST: Option<String> = optional_text, "host", Set("<hostnames>"), None, without: "`<hostnames>` is printed";
         "Host names for the address printed at start, separated by commas."
         "The server listens on every port of the list."
-    PORT: PortList = port_list, "port", Set("5223,443"), None;
+    PORT: PortList = port_list, "port", Set("5223,443"), None, without: "an error";
     LOG_TLS_ERRORS: bool = on_off, "log_tls_errors", Set("off"), Some("off");
     WEBSOCKETS: String = text, "websockets", Set("off"), Some("off"),
         effect: Effect::Ignored("this server does not serve WebSockets");
         "Deprecated in the reference server, without effect here."
-    CONTROL_PORT: u16 = port, "control_port", Commented("5224"), None, effect: Pending;
+    CONTROL_PORT: u16 = port, "control_port", Commented("5224"), None, effect: Pending, without: "no control port";
     ACCEPT_SERVICE_CREDENTIALS: bool = on_off, "accept_service_credentials", Unwritten, Some("on");
 }
 "PROXY" {
@@ -200,8 +207,9 @@ keys! {
         "host of a server with several is preferred, and required_host_mode that no other will do."
     REQUIRED_HOST_MODE: bool = on_off, "required_host_mode", Commented("off"), Some("off"), effect: Pending;
     OWN_SERVER_DOMAINS: Vec<String> = words, "own_server_domains", Commented(""), Some(""), effect: Pending;
-        "Domains of your other servers: forwarding to them is counted apart."
-    SOCKS_PROXY: SocksProxy = socks_proxy, "socks_proxy", Commented("localhost:9050"), None, effect: Pending;
+        "Domains of your other servers, separated by commas or blanks: forwarding to them is counted"
+        "apart."
+    SOCKS_PROXY: SocksProxy = socks_proxy, "socks_proxy", Commented("localhost:9050"), None, effect: Pending, without: "no proxy";
         "SOCKS5 proxy for these connections; not the one that brings clients to this server."
     SOCKS_MODE: SocksMode = socks_mode, "socks_mode", Commented("onion"), Some("onion"), effect: Pending;
         "`onion`: the proxy is used for .onion hosts only. `always`: for every host."
@@ -211,22 +219,22 @@ keys! {
 "INACTIVE_CLIENTS" {
     DISCONNECT: bool = on_off, "disconnect", Set("on"), Some("off");
         "Close connections without subscriptions that were silent for `ttl` seconds."
-    INACTIVE_TTL: Duration = seconds, "ttl", Set("21600"), None;
-    INACTIVE_CHECK_INTERVAL: Duration = seconds, "check_interval", Set("3600"), None;
+    INACTIVE_TTL: Duration = seconds, "ttl", Set("21600"), None, without: "an error with `disconnect = on`";
+    INACTIVE_CHECK_INTERVAL: Duration = seconds, "check_interval", Set("3600"), None, without: "an error with `disconnect = on`";
 }
 "WEB" {
-    STATIC_PATH: PathBuf = path, "static_path", Set("/var/opt/simplex/www"), None;
+    STATIC_PATH: PathBuf = path, "static_path", Set("/var/opt/simplex/www"), None, without: "no pages";
         "Folder for the generated pages about this server and its connection links."
-    WEB_HTTP: u16 = port, "http", Commented("8000"), None;
+    WEB_HTTP: u16 = port, "http", Commented("8000"), None, without: "not served";
         "Serve the pages without TLS on this port, for example as an onion site."
-    WEB_HTTPS: u16 = port, "https", Set("443"), None;
+    WEB_HTTPS: u16 = port, "https", Set("443"), None, without: "not served";
         "Serve the pages with TLS; it needs the certificate chain and the key of your domain."
         "The port may be one of [TRANSPORT]."
-    WEB_CERT: PathBuf = path, "cert", Set("/etc/opt/simplex/web.crt"), None;
-    WEB_KEY: PathBuf = path, "key", Set("/etc/opt/simplex/web.key"), None;
+    WEB_CERT: PathBuf = path, "cert", Set("/etc/opt/simplex/web.crt"), None, without: "no pages with TLS";
+    WEB_KEY: PathBuf = path, "key", Set("/etc/opt/simplex/web.key"), None, without: "no pages with TLS";
 }
 "RELAY" {
-    SHARDS: u32 = within::<1, 1024>, "shards", Commented("4"), None;
+    SHARDS: u32 = within::<1, 1024>, "shards", Commented("4"), None, without: "one per core, or one less from four cores on";
         "Settings that the reference server does not have; all may be left out."
         "Threads that serve clients; by default every core, or all but one of four or more."
     DURABILITY: Durability = durability, "durability", Commented("disk"), Some("disk");
@@ -237,14 +245,14 @@ keys! {
     QUEUE_PLACEMENT: QueuePlacement = queue_placement, "queue_placement", Commented("local"), Some("local");
         "Which thread keeps a new queue: `local` - the one of its creator, `spread` - any,"
         "`remote` - another than that of its creator (for measuring)."
-    ADDRESS: IpAddr = ip_address, "address", Commented("127.0.0.1"), None;
+    ADDRESS: IpAddr = ip_address, "address", Commented("127.0.0.1"), None, without: "all addresses";
         "Listen on this address only; by default on all."
     MSG_QUEUE_QUOTA: u32 = within::<1, 65535>, "msg_queue_quota", Commented("128"), Some("128");
         "Messages a queue holds before its sender is told to wait."
-    MESSAGE_TTL: Duration = seconds, "message_ttl", Commented("1814400"), None;
+    MESSAGE_TTL: Duration = seconds, "message_ttl", Commented("1814400"), None, without: "`expire_messages_days`";
         "Seconds; the TTLs replace expire_messages_days and expire_ntfs_hours."
     MESSAGE_CHECK_INTERVAL: Duration = seconds, "message_check_interval", Commented("7200"), Some("7200");
-    NTF_TTL: Duration = seconds, "ntf_ttl", Commented("86400"), None;
+    NTF_TTL: Duration = seconds, "ntf_ttl", Commented("86400"), None, without: "`expire_ntfs_hours`";
     NTF_CHECK_INTERVAL: Duration = seconds, "ntf_check_interval", Commented("3600"), Some("3600");
     NTF_DELIVERY_INTERVAL_MS: Duration = milliseconds, "ntf_delivery_interval_ms", Commented("1500"), Some("1500");
         "Milliseconds between deliveries of notifications, and of ended subscriptions; 0 tells of"
@@ -261,12 +269,12 @@ keys! {
     PROXY_ERROR_INTERVAL: Duration = seconds, "proxy_error_interval", Commented("30"), Some("30"), effect: Pending;
     X448: bool = on_off, "x448", Commented("off"), Some("off");
         "Accept X448 in TLS: saves some clients a round trip and costs three times the work."
-    MAX_CONNECTIONS: u32 = within::<1, { u32::MAX }>, "max_connections", Commented("100000"), None;
+    MAX_CONNECTIONS: u32 = within::<1, { u32::MAX }>, "max_connections", Commented("100000"), None, without: "as many as the system allows";
         "Connections at the same time; by default as many as the system allows."
     TLS_SETUP_TIMEOUT: Duration = seconds, "tls_setup_timeout", Commented("60"), Some("60");
         "Seconds for the TLS handshake, and for the handshake of the protocol after it."
     HANDSHAKE_TIMEOUT: Duration = seconds, "handshake_timeout", Commented("120"), Some("120");
-    METRICS_PORT: u16 = port, "metrics_port", Commented("9100"), None;
+    METRICS_PORT: u16 = port, "metrics_port", Commented("9100"), None, without: "not served";
         "Serve the metrics over HTTP under /metrics on this port, for this machine only."
     STATS_HEADER: bool = on_off, "stats_header", Commented("off"), Some("off");
         "Begin a new file of daily statistics with a line of column names."
@@ -278,28 +286,4 @@ keys! {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashSet;
-
-    #[test]
-    fn sections_are_in_the_documented_order_and_keys_unique() {
-        assert_eq!(
-            sections(),
-            [
-                "INFORMATION",
-                "STORE_LOG",
-                "AUTH",
-                "TRANSPORT",
-                "PROXY",
-                "INACTIVE_CLIENTS",
-                "WEB",
-                "RELAY"
-            ]
-        );
-        let names: HashSet<_> = KEYS.iter().map(|key| (key.section, key.name)).collect();
-        assert_eq!(names.len(), KEYS.len());
-        assert!(find("WEB", "https").is_some());
-        assert!(find("WEB", "port").is_none());
-    }
-}
+mod tests;

@@ -1,5 +1,12 @@
 //! What an operator sees of the relay and does to it, without sockets and files.
 
+mod overview;
+pub mod port;
 mod snapshot;
+mod statistics;
+mod steps;
 
+pub use overview::Overview;
 pub use snapshot::{PortSockets, ShardSnapshot};
+pub use statistics::{SavedStatistics, Statistics, StatisticsConfig};
+pub use steps::{StepKind, StepTimes};

@@ -1,31 +1,44 @@
 //! What an executor tells about itself.
 
-use crate::relay::{AckTimes, ActiveQueues, Counters};
+use super::StepTimes;
+use crate::relay::{AckTimes, ActiveQueues, Counters, PendingDeliveries, Subscribed};
 use crate::store::Totals;
 
 /// One executor at a moment: its shard and the connections it has accepted.
+///
+/// Sums that are kept while things happen, so that taking it costs the same with any number of
+/// queues; sets of connections have a bit for each.
 #[derive(Debug, Clone, Default)]
 pub struct ShardSnapshot {
     /// Number of the shard.
     pub shard: u16,
     /// What its shard and sessions have counted since start.
     pub counters: Counters,
-    /// Queues used in the periods that run.
+    /// Queues used in the periods that run, since start.
     pub active: ActiveQueues,
+    /// Queues used in the periods of the last finished day: the day, in days since the Unix
+    /// epoch, and the counts it ended with.
+    pub finished: Option<(u16, ActiveQueues)>,
     /// Seconds from delivery to acknowledgement, since start.
     pub ack_times: AckTimes,
     /// What is stored.
     pub totals: Totals,
     /// Notifications waiting for their subscribers.
     pub waiting_notifications: u64,
-    /// Queues somebody listens to.
-    pub subscribed_queues: u64,
-    /// Sessions that listen to queues of the shard.
-    pub subscribed_sessions: u64,
+    /// Who receives messages.
+    pub message_subscriptions: Subscribed,
+    /// Who gets notifications.
+    pub notification_subscriptions: Subscribed,
+    /// Queues that connections fetch from with `GET`, one for each connection.
+    pub getting: u64,
+    /// Messages given to connections and not acknowledged.
+    pub deliveries: PendingDeliveries,
     /// Connections after their handshakes.
     pub sessions: u64,
     /// Connections in the TLS or SMP handshake.
     pub handshakes: u64,
+    /// How long its steps took, since start.
+    pub steps: StepTimes,
     /// Sockets accepted, by port.
     pub sockets: Vec<PortSockets>,
 }

@@ -1,12 +1,15 @@
 //! Certificates of a relay: the profile of a fresh server, its encodings and its fingerprint
 //! (spec: protocol §2.4, §2.6, §2.8).
 //!
-//! One [`CertificateProfile`] describes a certificate. `rcgen` encodes it when the issuer signs
-//! with Ed25519; it knows no Ed448, so there `x509-cert` encodes the same description. Every
+//! One [`CertificateProfile`] describes a certificate. `rcgen` encodes it when both keys are
+//! Ed25519; it knows no Ed448, so there `x509-cert` encodes the same description. Every
 //! extension is handed over ready-made: both crates would choose other criticality or order.
 
 mod rcgen_encoder;
+mod summary;
 mod x509_encoder;
+
+pub use summary::Summary;
 
 use crate::crypto::hash::sha256;
 use crate::crypto::keys::{KeyError, SigningKey, VerifyingKey};
@@ -235,13 +238,11 @@ impl CertificateProfile {
         issuer_key: &SigningKey,
     ) -> Result<CertificateDer<'static>, CertificateError> {
         let extensions = self.extensions(subject_key, &issuer_key.verifying_key());
-        match issuer_key {
-            SigningKey::Ed25519(..) => {
+        match (issuer_key, subject_key) {
+            (SigningKey::Ed25519(..), VerifyingKey::Ed25519(_)) => {
                 rcgen_encoder::encode(self, &extensions, subject_key, issuer_key)
             }
-            SigningKey::Ed448(_) => {
-                x509_encoder::encode(self, &extensions, subject_key, issuer_key)
-            }
+            _ => x509_encoder::encode(self, &extensions, subject_key, issuer_key),
         }
     }
 

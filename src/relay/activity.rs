@@ -4,12 +4,14 @@
 //! before the period began.
 
 use crate::store::ActiveDays;
+use serde::{Deserialize, Serialize};
+use std::ops::AddAssign;
 use time::{Date, Duration, OffsetDateTime};
 
 const DAY_SECONDS: i64 = 86_400;
 
 /// Queues used in a period that has not ended yet, or has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PeriodCounts {
     /// This day.
     pub day: u64,
@@ -20,12 +22,27 @@ pub struct PeriodCounts {
 }
 
 /// Counts for messages and for messages with the notification flag.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ActiveQueues {
     /// Any message.
     pub messages: PeriodCounts,
     /// Messages with the notification flag.
     pub notifications: PeriodCounts,
+}
+
+impl AddAssign for ActiveQueues {
+    fn add_assign(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.notifications += other.notifications;
+    }
+}
+
+impl AddAssign for PeriodCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.day += other.day;
+        self.week += other.week;
+        self.month += other.month;
+    }
 }
 
 /// The periods of one shard.
@@ -66,14 +83,14 @@ impl Activity {
         self.current
     }
 
-    /// What the last finished day ended with, once: the day, in days since the Unix epoch, and the
+    /// What the last finished day ended with: the day, in days since the Unix epoch, and the
     /// counts.
-    pub fn take_finished(&mut self, seconds: i64) -> Option<(u16, ActiveQueues)> {
+    pub fn finished(&mut self, seconds: i64) -> Option<(u16, ActiveQueues)> {
         self.advance(seconds);
-        self.finished.take()
+        self.finished
     }
 
-    /// Goes on counts from before a restart.
+    /// Goes on with counts from before a restart.
     pub fn restore(&mut self, day: u16, counts: ActiveQueues) {
         self.today = day;
         self.current = counts;
@@ -81,8 +98,7 @@ impl Activity {
 
     /// Begins the periods that have come. A clock set back changes nothing.
     fn advance(&mut self, seconds: i64) -> u16 {
-        let day = (seconds - self.day_starts_at).div_euclid(DAY_SECONDS);
-        let day = u16::try_from(day).unwrap_or(0);
+        let day = day_of(seconds, self.day_starts_at);
         if day > self.today {
             if self.today > 0 {
                 self.finished = Some((self.today, self.current));
@@ -115,17 +131,24 @@ impl PeriodCounts {
     }
 }
 
+/// The day, since the Unix epoch, that `seconds` since then fall in, when days begin so many
+/// seconds after midnight.
+pub fn day_of(seconds: i64, day_starts_at: i64) -> u16 {
+    let day = (seconds - day_starts_at).div_euclid(DAY_SECONDS);
+    u16::try_from(day).unwrap_or(0)
+}
+
 fn date(day: u16) -> Date {
     OffsetDateTime::UNIX_EPOCH.date() + Duration::days(i64::from(day))
 }
 
 /// The Monday of a day's week.
-fn week_of(day: u16) -> u16 {
+pub fn week_of(day: u16) -> u16 {
     day.saturating_sub(u16::from(date(day).weekday().number_days_from_monday()))
 }
 
 /// The first of a day's month.
-fn month_of(day: u16) -> u16 {
+pub fn month_of(day: u16) -> u16 {
     day.saturating_sub(u16::from(date(day).day() - 1))
 }
 
@@ -154,9 +177,8 @@ mod tests {
         activity.note(at(SUNDAY + 1), true, &mut queue);
         assert_eq!(activity.current(at(SUNDAY + 1)).messages, all(1, 1, 1));
         assert_eq!(activity.current(at(SUNDAY + 1)).notifications, all(1, 1, 1));
-        let finished = activity.take_finished(at(SUNDAY + 1)).unwrap();
-        assert_eq!(finished.1.messages, all(1, 1, 1));
-        assert_eq!(activity.take_finished(at(SUNDAY + 1)), None);
+        let (day, finished) = activity.finished(at(SUNDAY + 1)).unwrap();
+        assert_eq!((i64::from(day), finished.messages), (SUNDAY, all(1, 1, 1)));
         // December begins on a Tuesday.
         activity.note(at(SUNDAY + 9), false, &mut queue);
         assert_eq!(activity.current(at(SUNDAY + 9)).messages, all(1, 1, 1));

@@ -2,15 +2,17 @@
 //!
 //! Nobody shares them: whoever reports asks every shard for a copy and adds them up.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::ops::AddAssign;
+use std::ops::{AddAssign, SubAssign};
 
 /// Declares the counters with what they count and how two shards' add up.
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// Counters of one shard since start. Numbers in brackets are columns of the statistics
         /// file (spec: server §12.2); counters that never move in the reference are not kept.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+        #[serde(default)]
         pub struct Counters {
             $($(#[$doc])* pub $name: u64,)*
         }
@@ -18,6 +20,12 @@ macro_rules! counters {
         impl AddAssign<&Counters> for Counters {
             fn add_assign(&mut self, other: &Counters) {
                 $(self.$name += other.$name;)*
+            }
+        }
+
+        impl SubAssign<&Counters> for Counters {
+            fn sub_assign(&mut self, other: &Counters) {
+                $(self.$name = self.$name.saturating_sub(other.$name);)*
             }
         }
 

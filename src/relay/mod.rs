@@ -8,9 +8,11 @@ mod activity;
 mod agreement;
 mod command;
 mod counters;
+mod deliveries;
 mod delivery;
 mod effect;
 mod expiry;
+mod figures;
 mod notification;
 mod operator;
 mod partition;
@@ -21,6 +23,7 @@ mod request;
 mod service;
 mod session_queues;
 mod session_ref;
+mod session_set;
 mod shard;
 mod subscription;
 mod verify;
@@ -28,16 +31,20 @@ mod verify;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use activity::{ActiveQueues, Activity, PeriodCounts};
+pub use activity::{ActiveQueues, Activity, PeriodCounts, day_of};
 pub use counters::{AckTimes, Counters};
+pub use deliveries::{DELIVERY_PERIODS, PendingDeliveries};
 pub use effect::{Answer, Effect, PeerMessage};
 pub use expiry::{MessageSweep, NotificationSweep};
-pub use operator::{OperatorAnswer, OperatorCall};
+pub use figures::Subscribed;
+pub use notification::NotesWalk;
+pub use operator::{OperatorAnswer, OperatorCall, QueueState};
 pub use partition::{PARTITIONS, Partition, Partitioner};
 pub use release::Confirmation;
 pub use request::{Refusal, Request};
 pub use service::{ServiceMessage, ServiceRegistration, service_home};
 pub use session_ref::{ServiceSession, SessionContext, SessionRef, Ticket};
+pub use session_set::SessionSet;
 pub use shard::{Shard, ShardConfig};
 
 /// Time as shards see it.

@@ -1,19 +1,24 @@
 //! Notifications waiting for their subscribers, and who these are (spec: server §6).
 //!
 //! What waits is only which message came and when; it is boxed when it leaves. A session is given
-//! no more than it has said it can take.
+//! no more than it has said it can take. What changes is noted, so that it can be saved.
 
 mod delivery;
+mod saving;
 mod scan;
 
 use super::session_queues::SessionQueues;
 use super::session_ref::SessionRef;
+use super::session_set::SessionSet;
 use super::subscription::MAX_PER_SESSION;
-use crate::store::{Id, QueueSlot};
+use crate::store::{Id, Note, QueueSlot};
+use saving::Unsaved;
 use scan::Scans;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
+
+pub use saving::NotesWalk;
 
 type Hasher = foldhash::fast::RandomState;
 
@@ -22,14 +27,6 @@ pub const WINDOW: usize = 512;
 
 /// Notifications kept for one queue at least; with a greater quota of messages, as many as these.
 pub const MIN_PER_QUEUE: usize = 128;
-
-/// A message somebody is to be told of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Notification {
-    message_id: Id,
-    /// Seconds since the Unix epoch.
-    at: i64,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
@@ -44,8 +41,11 @@ enum Progress {
 
 #[derive(Debug)]
 struct Waiting {
-    notifications: VecDeque<Notification>,
+    notifier_id: Id,
+    notifications: VecDeque<Note>,
     progress: Progress,
+    /// Whether the file of what waits may have any of them.
+    saved: bool,
 }
 
 /// Queues in the order in which they came; every place is used once.
@@ -87,6 +87,7 @@ pub struct Notifications {
     /// What is left of closed windows.
     closed_lines: Vec<Line>,
     scans: Scans,
+    unsaved: Unsaved,
 }
 
 impl Notifications {
@@ -105,12 +106,23 @@ impl Notifications {
             windows: HashMap::default(),
             closed_lines: Vec::new(),
             scans: Scans::default(),
+            unsaved: Unsaved::default(),
         }
     }
 
     /// Notifications waiting.
     pub fn count(&self) -> u64 {
         self.count
+    }
+
+    /// Notifiers subscribed individually; those of closed sessions count until they are forgotten.
+    pub fn subscribed(&self) -> u64 {
+        self.subscribers.len() as u64
+    }
+
+    /// Open sessions that subscribed them.
+    pub fn subscribed_sessions(&self) -> &SessionSet {
+        self.sessions.open_set()
     }
 
     /// Sizes of the tables, by name.
@@ -131,10 +143,14 @@ impl Notifications {
     }
 
     /// Adds one for a queue with a notifier; says whether an older one was dropped for it.
-    pub fn add(&mut self, slot: QueueSlot, message_id: Id, at: i64) -> bool {
+    pub fn add(&mut self, slot: QueueSlot, notifier_id: Id, note: Note) -> bool {
+        // What waited before and has ended may still be in the file.
+        let saved = self.unsaved.note(notifier_id);
         let waiting = self.queues.entry(slot).or_insert_with(|| Waiting {
+            notifier_id,
             notifications: VecDeque::with_capacity(1),
             progress: Progress::Idle,
+            saved,
         });
         let full = waiting.notifications.len() >= self.limits.per_queue;
         if full {
@@ -142,9 +158,7 @@ impl Notifications {
         } else {
             self.count += 1;
         }
-        waiting
-            .notifications
-            .push_back(Notification { message_id, at });
+        waiting.notifications.push_back(note);
         let is_idle = match waiting.progress {
             Progress::Idle => true,
             Progress::Due(_) => false,
@@ -196,6 +210,7 @@ impl Notifications {
         self.leave_line(slot);
         if let Some(waiting) = self.queues.remove(&slot) {
             self.count -= waiting.notifications.len() as u64;
+            self.unsaved.note_end(&waiting);
         }
         self.unsubscribe(slot)
     }
@@ -340,7 +355,7 @@ impl Notifications {
     }
 
     /// Takes what a session has room for from a queue that rests.
-    fn take(&mut self, slot: QueueSlot, session: SessionRef) -> Vec<Notification> {
+    fn take(&mut self, slot: QueueSlot, session: SessionRef) -> Vec<Note> {
         let Some(waiting) = self.queues.get_mut(&slot) else {
             return Vec::new();
         };
@@ -353,8 +368,10 @@ impl Notifications {
         window.given += taken.len();
         self.count -= taken.len() as u64;
         if waiting.notifications.is_empty() {
+            self.unsaved.note_end(waiting);
             self.queues.remove(&slot);
         } else {
+            self.unsaved.note(waiting.notifier_id);
             waiting.progress = Progress::Blocked(session, self.next_place);
             window.blocked.insert(self.next_place, slot);
             self.next_place += 1;
@@ -378,6 +395,7 @@ impl Notifications {
             .range_mut((start, Bound::Unbounded))
             .take(queues)
         {
+            // What has expired is dropped from the file when that is read.
             while waiting.notifications.front().is_some_and(|n| n.at < before) {
                 waiting.notifications.pop_front();
                 dropped += 1;
@@ -389,7 +407,9 @@ impl Notifications {
         }
         for slot in emptied {
             self.leave_line(slot);
-            self.queues.remove(&slot);
+            if let Some(waiting) = self.queues.remove(&slot) {
+                self.unsaved.note_end(&waiting);
+            }
         }
         self.count -= dropped;
         (last, dropped)

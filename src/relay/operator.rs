@@ -1,8 +1,10 @@
 //! What an operator does to a queue (spec: server §10, operations §3).
 
+use super::command::del;
 use super::effect::Effect;
 use super::shard::Shard;
 use crate::protocol::error::BlockingInfo;
+use crate::protocol::response::QueueMode;
 use crate::protocol::{ErrorType, Response};
 use crate::store::{
     Id, IdKind, Location, Lsn, QueueChange, QueueSlot, QueueStatus, Store, StoreError,
@@ -22,12 +24,29 @@ pub struct OperatorCall {
 pub enum OperatorAnswer {
     /// Carried out, or nothing had to be: what the queue was before says which.
     Was(QueueStatus),
+    /// Deleted, with so many messages.
+    Deleted(usize),
+    /// What the queue is.
+    Is(QueueState),
     /// The id leads to another shard, which must be asked.
     Elsewhere(u16),
     /// There is no such queue.
     Unknown,
     /// The change could not be stored.
     Failed(StoreError),
+    /// What had happened before is durable.
+    Settled,
+}
+
+/// What an operator is told about a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueState {
+    /// Whether it accepts messages.
+    pub status: QueueStatus,
+    /// Day of last use, days since the Unix epoch.
+    pub updated_day: u32,
+    /// What it is for, if its creator said.
+    pub mode: Option<QueueMode>,
 }
 
 impl<S: Store> Shard<S> {
@@ -45,7 +64,7 @@ impl<S: Store> Shard<S> {
             let status = QueueStatus::Blocked(info.clone());
             if record.status == status {
                 // It may have been blocked a moment ago.
-                return Ok((shard.store.last(), record.status));
+                return Ok((shard.store.last(), OperatorAnswer::Was(record.status)));
             }
             let lsn = shard.store.update(slot, QueueChange::Status(status))?;
             shard.counters.queues_blocked += u64::from(record.status == QueueStatus::Active);
@@ -56,7 +75,7 @@ impl<S: Store> Shard<S> {
                     event: Response::Err(ErrorType::Blocked(info)),
                 });
             }
-            Ok((lsn, record.status))
+            Ok((lsn, OperatorAnswer::Was(record.status)))
         });
         self.answer_operator(call, lsn, answer, effects);
     }
@@ -73,15 +92,53 @@ impl<S: Store> Shard<S> {
                 // It may have been unblocked a moment ago.
                 QueueStatus::Active | QueueStatus::Off => shard.store.last(),
             };
-            Ok((lsn, status))
+            Ok((lsn, OperatorAnswer::Was(status)))
         });
         self.answer_operator(call, lsn, answer, effects);
+    }
+
+    /// Deletes a queue with its messages. Nobody is told: whoever is subscribed hears nothing more
+    /// of it. The answer leaves once the change is durable.
+    pub fn delete(&mut self, call: OperatorCall, id: &Id, effects: &mut Vec<Effect>) {
+        let mut link_id = None;
+        let (lsn, answer) = self.with_operators_queue(id, |shard, slot| {
+            let messages = shard.store.message_count(slot);
+            let (record, lsn, _) = del::remove(shard, slot)?;
+            shard.notifications.remove_queue(slot);
+            link_id = record.link_id;
+            Ok((lsn, OperatorAnswer::Deleted(messages)))
+        });
+        if let Some(link_id) = link_id {
+            self.release_link(&link_id, lsn, None, effects);
+        }
+        self.answer_operator(call, lsn, answer, effects);
+    }
+
+    /// Tells what a queue is; nothing changes.
+    pub fn queue_state(&mut self, call: OperatorCall, id: &Id, effects: &mut Vec<Effect>) {
+        let (lsn, answer) = self.with_operators_queue(id, |shard, slot| {
+            let record = shard.store.queue(slot);
+            let state = QueueState {
+                status: record.status,
+                updated_day: record.updated_day,
+                mode: record.mode,
+            };
+            // What is told may be a change on its way to the disk.
+            Ok((shard.store.last(), OperatorAnswer::Is(state)))
+        });
+        self.answer_operator(call, lsn, answer, effects);
+    }
+
+    /// Answers once everything that has happened so far is durable.
+    pub fn settle(&mut self, call: OperatorCall, effects: &mut Vec<Effect>) {
+        let last = self.store.last();
+        self.answer_operator(call, Some(last), OperatorAnswer::Settled, effects);
     }
 
     fn with_operators_queue(
         &mut self,
         id: &Id,
-        work: impl FnOnce(&mut Self, QueueSlot) -> Result<(Lsn, QueueStatus), StoreError>,
+        work: impl FnOnce(&mut Self, QueueSlot) -> Result<(Lsn, OperatorAnswer), StoreError>,
     ) -> (Option<Lsn>, OperatorAnswer) {
         let location = self.store.find(IdKind::Sender, id);
         let slot = match location.or_else(|| self.store.find(IdKind::Link, id)) {
@@ -90,7 +147,7 @@ impl<S: Store> Shard<S> {
             Some(Location::Queue(slot)) => slot,
         };
         match work(self, slot) {
-            Ok((lsn, before)) => (Some(lsn), OperatorAnswer::Was(before)),
+            Ok((lsn, answer)) => (Some(lsn), answer),
             Err(error) => (None, OperatorAnswer::Failed(error)),
         }
     }

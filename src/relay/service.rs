@@ -128,6 +128,11 @@ impl Services {
         self.subscribers.get(service_id).copied()
     }
 
+    /// Connections that get the notifications of a service, all that there are.
+    pub fn subscribers(&self) -> impl ExactSizeIterator<Item = SessionRef> {
+        self.subscribers.values().copied()
+    }
+
     /// Sizes of the tables, by name.
     #[cfg(test)]
     pub fn sizes(&self) -> [(&'static str, usize); 3] {

@@ -2,6 +2,7 @@
 //! given back one by one, whoever looks meanwhile asks whether the session is still there.
 
 use super::session_ref::SessionRef;
+use super::session_set::SessionSet;
 use crate::store::QueueSlot;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque, hash_set};
@@ -13,6 +14,8 @@ type Slots = HashSet<QueueSlot, Hasher>;
 #[derive(Debug, Default)]
 pub struct SessionQueues {
     open: HashMap<SessionRef, Slots, Hasher>,
+    /// The sessions of `open`.
+    set: SessionSet,
     closed: VecDeque<(SessionRef, hash_set::IntoIter<QueueSlot>)>,
 }
 
@@ -20,6 +23,7 @@ impl SessionQueues {
     /// Adds a queue of a session, which must not have been closed.
     pub fn insert(&mut self, session: SessionRef, slot: QueueSlot) {
         self.open.entry(session).or_default().insert(slot);
+        self.set.insert(session);
     }
 
     /// Removes a queue of a session.
@@ -28,6 +32,7 @@ impl SessionQueues {
             entry.get_mut().remove(&slot);
             if entry.get().is_empty() {
                 entry.remove();
+                self.set.remove(session);
             }
         }
     }
@@ -42,6 +47,11 @@ impl SessionQueues {
         self.open.get(&session).map_or(0, HashSet::len)
     }
 
+    /// The open sessions.
+    pub fn open_set(&self) -> &SessionSet {
+        &self.set
+    }
+
     /// Number of open sessions.
     pub fn sessions(&self) -> usize {
         self.open.len()
@@ -50,6 +60,7 @@ impl SessionQueues {
     /// Closes a session: [`next_closed`](Self::next_closed) gives its queues back.
     pub fn close(&mut self, session: SessionRef) {
         if let Some(slots) = self.open.remove(&session) {
+            self.set.remove(session);
             self.closed.push_back((session, slots.into_iter()));
         }
     }

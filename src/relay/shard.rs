@@ -19,7 +19,7 @@ use crate::crypto::keys::{SigningKey, VerifyingKey};
 use crate::protocol::error::CommandError;
 use crate::protocol::{Command, ErrorType, Response};
 use crate::store::{
-    Id, IdKind, Location, Lsn, QueueChange, QueueSlot, QueueStatus, Store, StoreError, Totals,
+    Id, IdKind, Location, Lsn, QueueChange, QueueSlot, QueueStatus, Store, StoreError,
 };
 use rand_chacha::ChaCha20Rng;
 use std::sync::Once;
@@ -432,29 +432,9 @@ impl<S: Store> Shard<S> {
         self.subscriptions.is_subscriber(session) || self.notifications.has_subscriptions(session)
     }
 
-    /// What has happened here.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    /// Seconds from delivery to acknowledgement.
-    pub fn ack_times(&self) -> &AckTimes {
-        &self.ack_times
-    }
-
-    /// Queues in use.
-    pub fn activity(&mut self) -> &mut Activity {
-        &mut self.activity
-    }
-
-    /// Notifications waiting.
-    pub fn waiting_notifications(&self) -> u64 {
-        self.notifications.count()
-    }
-
-    /// What is held altogether.
-    pub fn totals(&self) -> Totals {
-        self.store.totals()
+    /// Queues of this shard that a session is subscribed to or fetches from.
+    pub fn subscriptions_of(&self, session: SessionRef) -> usize {
+        self.subscriptions.count_of(session)
     }
 
     /// Notes that a queue is in use.
@@ -471,11 +451,6 @@ impl<S: Store> Shard<S> {
     #[cfg(test)]
     pub(super) fn undurable(&self) -> &Undurable {
         &self.undurable
-    }
-
-    /// Number of queues somebody listens to, and of sessions that listen.
-    pub fn subscription_counts(&self) -> (usize, usize) {
-        self.subscriptions.counts()
     }
 }
 

@@ -3,8 +3,10 @@
 //! A queue has at most one subscriber. A connection that used `GET` has an entry of its own, which
 //! is not a subscription. Only queues somebody listens to appear here.
 
+use super::deliveries::{Deliveries, PendingDeliveries};
 use super::session_queues::SessionQueues;
 use super::session_ref::SessionRef;
+use super::session_set::SessionSet;
 use crate::store::{Id, QueueSlot};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -40,6 +42,11 @@ pub struct Subscriptions {
     queues: HashMap<QueueSlot, Listeners, Hasher>,
     subscribed: SessionQueues,
     getting: SessionQueues,
+    /// Queues with a subscriber.
+    subscribers: u64,
+    /// Getters of all queues.
+    getters: u64,
+    deliveries: Deliveries,
 }
 
 #[derive(Debug, Default)]
@@ -54,15 +61,19 @@ struct Listener {
     delivered: Option<Delivered>,
 }
 
+impl Listener {
+    /// Nothing given to it counts any more.
+    fn end_delivery(&self, deliveries: &mut Deliveries) {
+        if let Some(delivered) = self.delivered {
+            deliveries.end(self.session, delivered.at);
+        }
+    }
+}
+
 impl Listeners {
     fn listener(&mut self, session: SessionRef) -> Option<&mut Listener> {
         let mut all = self.subscriber.iter_mut().chain(&mut self.getters);
         all.find(|listener| listener.session == session)
-    }
-
-    fn remove(&mut self, session: SessionRef) {
-        self.subscriber.take_if(|s| s.session == session);
-        self.getters.retain(|g| g.session != session);
     }
 
     fn is_empty(&self) -> bool {
@@ -91,9 +102,14 @@ impl Subscriptions {
             .then_some((subscriber.session, subscriber.delivered))
     }
 
+    /// Queues a session is subscribed to or fetches from.
+    pub fn count_of(&self, session: SessionRef) -> usize {
+        self.subscribed.count(session) + self.getting.count(session)
+    }
+
     /// Whether a session listens to as many queues as it may.
     pub fn is_full(&self, session: SessionRef) -> bool {
-        self.subscribed.count(session) + self.getting.count(session) >= MAX_PER_SESSION
+        self.count_of(session) >= MAX_PER_SESSION
     }
 
     /// Whether a session is the subscriber of any queue.
@@ -105,10 +121,15 @@ impl Subscriptions {
     /// that it replaced.
     pub fn subscribe(&mut self, slot: QueueSlot, session: SessionRef) -> Option<SessionRef> {
         let previous = self.subscriber(slot).map(|(previous, _)| previous);
-        self.queues.entry(slot).or_default().subscriber = Some(Listener {
+        let subscriber = Listener {
             session,
             delivered: None,
-        });
+        };
+        let listeners = self.queues.entry(slot).or_default();
+        match listeners.subscriber.replace(subscriber) {
+            Some(before) => before.end_delivery(&mut self.deliveries),
+            None => self.subscribers += 1,
+        }
         self.subscribed.insert(session, slot);
         let replaced = previous.filter(|p| *p != session)?;
         self.subscribed.remove(replaced, slot);
@@ -123,6 +144,7 @@ impl Subscriptions {
                 session,
                 delivered: None,
             });
+            self.getters += 1;
             self.getting.insert(session, slot);
         }
     }
@@ -139,14 +161,24 @@ impl Subscriptions {
             .get_mut(&slot)
             .and_then(|listeners| listeners.listener(session))
         {
+            listener.end_delivery(&mut self.deliveries);
             listener.delivered = delivered;
+            if let Some(delivered) = delivered {
+                self.deliveries.begin(session, delivered.at);
+            }
         }
     }
 
     /// Forgets a deleted queue and returns its subscriber.
     pub fn remove_queue(&mut self, slot: QueueSlot) -> Option<SessionRef> {
         let subscriber = self.subscriber(slot).map(|(session, _)| session);
-        for getter in self.queues.remove(&slot)?.getters {
+        let listeners = self.queues.remove(&slot)?;
+        for listener in listeners.subscriber.iter().chain(&listeners.getters) {
+            listener.end_delivery(&mut self.deliveries);
+        }
+        self.subscribers -= u64::from(listeners.subscriber.is_some());
+        self.getters -= listeners.getters.len() as u64;
+        for getter in listeners.getters {
             self.getting.remove(getter.session, slot);
         }
         if let Some(session) = subscriber {
@@ -160,6 +192,7 @@ impl Subscriptions {
     pub fn close_session(&mut self, session: SessionRef) {
         self.subscribed.close(session);
         self.getting.close(session);
+        self.deliveries.close_session(session);
     }
 
     /// Forgets closed sessions with at most `queues` queues; says whether there are more.
@@ -170,13 +203,56 @@ impl Subscriptions {
                 return false;
             };
             if let Entry::Occupied(mut entry) = self.queues.entry(slot) {
-                entry.get_mut().remove(session);
+                let listeners = entry.get_mut();
+                if let Some(gone) = listeners.subscriber.take_if(|s| s.session == session) {
+                    gone.end_delivery(&mut self.deliveries);
+                    self.subscribers -= 1;
+                }
+                for gone in listeners.getters.extract_if(.., |g| g.session == session) {
+                    gone.end_delivery(&mut self.deliveries);
+                    self.getters -= 1;
+                }
                 if entry.get().is_empty() {
                     entry.remove();
                 }
             }
         }
         self.subscribed.has_closed() || self.getting.has_closed()
+    }
+
+    /// Queues with a subscriber; those of closed sessions count until they are forgotten.
+    pub fn subscribed_queues(&self) -> u64 {
+        self.subscribers
+    }
+
+    /// Open sessions that are the subscriber of a queue.
+    pub fn subscribed_sessions(&self) -> &SessionSet {
+        self.subscribed.open_set()
+    }
+
+    /// Pairs of queues and sessions that fetch from them.
+    pub fn getting_queues(&self) -> u64 {
+        self.getters
+    }
+
+    /// What was given and not acknowledged at `now`, seconds since the Unix epoch.
+    pub fn pending_deliveries(&self, now: i64) -> PendingDeliveries {
+        self.deliveries.pending(now)
+    }
+
+    /// Sizes of what is counted, by name.
+    #[cfg(test)]
+    pub fn sizes(&self) -> Vec<(&'static str, usize)> {
+        let mut sizes = vec![
+            ("subscribers", self.subscribers as usize),
+            ("getters", self.getters as usize),
+            (
+                "set of subscribers",
+                self.subscribed_sessions().len() as usize,
+            ),
+        ];
+        sizes.extend(self.deliveries.sizes());
+        sizes
     }
 
     /// Number of queues with a subscriber or getter, and of sessions that subscribe or get; closed

@@ -6,10 +6,10 @@ mod message;
 pub use executor::run;
 pub use message::{ControlReply, ControlRequest, Order};
 
-use super::core::CoreMessage;
+use super::core::{CoreMessage, now};
 use super::mesh::Mesh;
 use super::requests::Requests;
-use crate::control::ShardSnapshot;
+use crate::control::{Overview, ShardSnapshot, Statistics};
 use crate::relay::{OperatorAnswer, OperatorCall, Partitioner};
 use crate::store::Id;
 use futures_lite::future::poll_fn;
@@ -25,6 +25,7 @@ pub struct Control {
     mesh: Mesh<CoreMessage>,
     partitioner: Partitioner,
     requests: Requests<ControlReply>,
+    statistics: RefCell<Statistics>,
     /// What shards told when they stopped.
     last_words: RefCell<BTreeMap<u16, ShardSnapshot>>,
     /// Who waits for them.
@@ -33,12 +34,13 @@ pub struct Control {
 
 impl Control {
     /// The control executor of so many shards as the partitioner knows.
-    pub fn new(partitioner: Partitioner, mesh: Mesh<CoreMessage>) -> Self {
+    pub fn new(partitioner: Partitioner, mesh: Mesh<CoreMessage>, statistics: Statistics) -> Self {
         Self {
             index: partitioner.shards(),
             mesh,
             partitioner,
             requests: Requests::default(),
+            statistics: RefCell::new(statistics),
             last_words: RefCell::default(),
             mourner: RefCell::default(),
         }
@@ -83,6 +85,14 @@ impl Control {
             _ => None,
         };
         replies.into_iter().filter_map(snapshot).collect()
+    }
+
+    /// Everything that is reported of the relay, now: the shards tell it, nothing is looked up.
+    pub async fn overview(&self) -> Overview {
+        let shards = self.snapshots().await;
+        let mut overview = self.statistics.borrow_mut().overview(now().nanos, shards);
+        overview.threads = threads();
+        overview
     }
 
     /// Gives an order about the queue with a sender id or, when none has it, a link id, and waits
@@ -156,4 +166,10 @@ impl Control {
         })
         .await
     }
+}
+
+/// Threads of this process.
+fn threads() -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task");
+    tasks.map_or(0, |tasks| tasks.count() as u64)
 }

@@ -17,6 +17,7 @@ use idle::IdleRound;
 
 use super::mesh::Mesh;
 use super::registration::Registrations;
+use super::steps::Steps;
 use super::storage::StoreWatch;
 use crate::config::values::QueuePlacement;
 use crate::protocol::batch::MAX_BATCH_ITEMS;
@@ -66,6 +67,7 @@ pub struct Core {
     with_events: RefCell<BTreeSet<SessionRef>>,
     counters: RefCell<Counters>,
     registrations: Registrations,
+    steps: Rc<Steps>,
     store_watch: StoreWatch,
     /// Whether the store could not be given more space.
     disk_full: Cell<bool>,
@@ -104,6 +106,7 @@ impl Core {
             with_events: RefCell::default(),
             counters: RefCell::default(),
             registrations: Registrations::default(),
+            steps: Rc::default(),
             store_watch: StoreWatch::default(),
             disk_full: Cell::new(false),
             idle: RefCell::default(),
@@ -251,6 +254,11 @@ impl Core {
         self.mesh.announce();
         self.store_watch.note(self.shard.borrow().store().last());
         result
+    }
+
+    /// How long the steps of this executor take.
+    pub fn steps(&self) -> &Rc<Steps> {
+        &self.steps
     }
 
     /// Who is to be told of changes in the store.
@@ -429,7 +437,8 @@ impl Core {
     }
 }
 
-fn now() -> Timestamp {
+/// The clock.
+pub fn now() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     Timestamp {
         nanos: since_epoch.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX)),

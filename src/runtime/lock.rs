@@ -61,6 +61,15 @@ impl StateLock {
     }
 }
 
+/// Whether somebody has the lock of a state directory. A server that starts at this very moment is
+/// told that the directory is in use.
+pub fn is_held(state: &Path) -> bool {
+    File::open(state.join(LOCK_FILE)).is_ok_and(|file| {
+        let taken = flock(&file, FlockOperation::NonBlockingLockShared);
+        taken == Err(Errno::WOULDBLOCK)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,7 +81,9 @@ mod tests {
         let second = StateLock::acquire(state.path()).unwrap_err();
         assert!(matches!(second, LockError::Busy { .. }));
         assert!(second.to_string().contains("another smp-server"));
+        assert!(is_held(state.path()));
         drop(first);
+        assert!(!is_held(state.path()) && !is_held(&state.path().join("none")));
         assert!(StateLock::acquire(state.path()).is_ok());
     }
 

@@ -19,6 +19,9 @@ use std::sync::Arc;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+/// Has all warnings of an import that are too many to be told, in the state directory.
+const WARNINGS_FILE: &str = "smp-server-import-warnings.log";
+
 /// Why nothing was imported or exported.
 #[derive(Debug, Error)]
 pub enum MigrationError {
@@ -106,6 +109,7 @@ pub fn import(
     let mut store = ImportedStore::begin(state, shards, &homes, &options, progress)?;
     let choices = ImportOptions {
         quota: settings.relay.msg_queue_quota as usize,
+        warnings_file: Some(state.join(WARNINGS_FILE)),
         ..ImportOptions::default()
     };
     let report = import_dir(state, &choices, &mut store)?;

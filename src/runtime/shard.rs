@@ -3,11 +3,13 @@
 use super::connection::Acceptor;
 use super::core::{Core, CoreMessage, Sockets};
 use super::mesh::Mesh;
+use super::notes::NoteKeeper;
 use super::server::{IO_MEMORY, Report, RunError, Shared};
 use super::shutdown::{DRAIN_TIME, Shutdown};
 use super::storage;
 use super::timers;
 use super::web::Web;
+use crate::control::StepKind::{Connection, Maintenance, Mesh as FromMesh};
 use crate::relay::{Shard, ShardConfig};
 use crate::store::AnyStore;
 use crate::transport::listener::Listener;
@@ -80,6 +82,7 @@ async fn run_executor(
         ChaCha20Rng::from_os_rng(),
         settings.relay.pending_end_interval,
     ));
+    let notes = NoteKeeper::begin(&core, settings.storage.restore_messages);
     let acceptor = Rc::new(Acceptor {
         core: Rc::clone(&core),
         tls: Arc::clone(&shared.tls),
@@ -106,7 +109,9 @@ async fn run_executor(
             spawn_local(accept(acceptor, listener, sockets, web, failure))
         })
         .collect();
-    let receiving = spawn_local(receive_from_mesh(Rc::clone(&core), shared.shutdown.clone()));
+    let steps = core.steps();
+    let receiving = receive_from_mesh(Rc::clone(&core), shared.shutdown.clone());
+    let receiving = steps.spawn(FromMesh, receiving);
     let swept = report.clone();
     let timers = timers::spawn(&core, settings, move |sweep| {
         // The main thread may have given up already.
@@ -114,11 +119,11 @@ async fn run_executor(
     });
     let durability = settings.relay.durability;
     let keeping = [
-        spawn_local(storage::keep_space(Rc::clone(&core))),
-        spawn_local(storage::maintain(Rc::clone(&core))),
-        spawn_local(storage::save_days(Rc::clone(&core))),
-        spawn_local(storage::check_aliases(Rc::clone(&core))),
-        spawn_local({
+        steps.spawn(Maintenance, storage::keep_space(Rc::clone(&core))),
+        steps.spawn(Maintenance, storage::maintain(Rc::clone(&core))),
+        steps.spawn(Maintenance, storage::save_days(Rc::clone(&core))),
+        steps.spawn(Maintenance, storage::check_aliases(Rc::clone(&core))),
+        steps.spawn(Maintenance, {
             let (core, failure) = (Rc::clone(&core), Rc::clone(&failure));
             async move { failure.set(storage::keep_durable(core, durability).await) }
         }),
@@ -135,6 +140,10 @@ async fn run_executor(
     for task in timers.into_iter().chain(keeping) {
         task.cancel().await;
     }
+    if let Some(notes) = notes {
+        notes.finish().await;
+    }
+    tracing::debug!("steps of shard {index}: {}", core.steps().times());
     let finished = storage::finish(&core);
     core.say_last_words();
     finished?;
@@ -186,12 +195,13 @@ async fn accept(
                 let open = sockets.open();
                 // Dropping it tells the client to try again later.
                 if acceptor.has_room() {
-                    let (acceptor, web) = (Rc::clone(&acceptor), web.clone());
-                    spawn_local(async move {
-                        acceptor.serve(tcp, web).await;
+                    let serving = Rc::clone(&acceptor).serve(tcp, web.clone());
+                    let steps = acceptor.core.steps();
+                    let serving = steps.spawn(Connection, async move {
+                        serving.await;
                         drop(open);
-                    })
-                    .detach();
+                    });
+                    serving.detach();
                 }
             }
             Err(error) => {

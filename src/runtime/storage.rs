@@ -21,8 +21,8 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
-/// Threads beside an executor: one syncs, another makes segments.
-pub const BLOCKING_THREADS: usize = 2;
+/// Threads beside an executor: one syncs, another makes segments, a third writes what is small.
+pub const BLOCKING_THREADS: usize = 3;
 
 /// Time between two looks for space to be had.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_millis(100);
@@ -187,7 +187,8 @@ impl Core {
         .await
     }
 
-    fn with_log<T>(&self, work: impl FnOnce(&mut LogStore) -> T) -> Option<T> {
+    /// Works with the durable store, if there is one.
+    pub(super) fn with_log<T>(&self, work: impl FnOnce(&mut LogStore) -> T) -> Option<T> {
         self.shard().borrow_mut().store_mut().log().map(work)
     }
 }

@@ -4,10 +4,11 @@ use super::connection::STALL_LIMIT;
 use super::core::{Core, IdleProgress};
 use super::sweeps::SweepReport;
 use crate::config::settings::{Expiration, InactiveClients, Settings};
+use crate::control::StepKind::Timer;
 use crate::relay::{MessageSweep, NotificationSweep};
 use futures_lite::future::yield_now;
+use glommio::Task;
 use glommio::timer::sleep;
-use glommio::{Task, spawn_local};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -28,29 +29,34 @@ pub fn spawn(
     settings: &Settings,
     swept: impl Fn(SweepReport) + 'static,
 ) -> Vec<Task<()>> {
+    let steps = core.steps();
     let core = || Rc::clone(core);
     let (storage, relay) = (&settings.storage, &settings.relay);
     let mut tasks = vec![
-        spawn_local(check_stalled(core())),
-        spawn_local(forget_closed(core())),
-        spawn_local(deliver_notifications(core(), relay.ntf_delivery_interval)),
-        spawn_local(expire_messages(
-            core(),
-            storage.messages,
-            storage.expire_messages_on_start,
-            swept,
-        )),
-        spawn_local(expire_notifications(core(), storage.notifications)),
+        steps.spawn(Timer, check_stalled(core())),
+        steps.spawn(Timer, forget_closed(core())),
+        steps.spawn(
+            Timer,
+            deliver_notifications(core(), relay.ntf_delivery_interval),
+        ),
+        steps.spawn(
+            Timer,
+            expire_messages(
+                core(),
+                storage.messages,
+                storage.expire_messages_on_start,
+                swept,
+            ),
+        ),
+        steps.spawn(Timer, expire_notifications(core(), storage.notifications)),
     ];
     // Without an interval they are told at once.
     if !relay.pending_end_interval.is_zero() {
-        tasks.push(spawn_local(tell_of_ended_subscriptions(
-            core(),
-            relay.pending_end_interval,
-        )));
+        let telling = tell_of_ended_subscriptions(core(), relay.pending_end_interval);
+        tasks.push(steps.spawn(Timer, telling));
     }
     if let Some(inactive) = settings.inactive_clients {
-        tasks.push(spawn_local(close_idle(core(), inactive)));
+        tasks.push(steps.spawn(Timer, close_idle(core(), inactive)));
     }
     tasks
 }

@@ -34,12 +34,14 @@ pub struct Web {
 struct Https {
     credential: WebCredential,
     place: Place,
+    /// Connections that came to a shared port.
+    handover: Handover,
 }
 
 #[derive(Debug)]
 enum Place {
     /// On the SMP port of this number.
-    Shared(usize, Handover),
+    Shared(usize),
     /// On a port of its own.
     Own(SocketAddr),
     /// Nowhere: the port cannot be had.
@@ -71,10 +73,14 @@ impl Web {
             let credential = WebCredential::new(&https.cert, &https.key);
             let mut ports = settings.transport.port.ports.iter();
             let place = match ports.position(|port| *port == https.port) {
-                Some(index) => Place::Shared(index, Handover::default()),
+                Some(index) => Place::Shared(index),
                 None => reserve("HTTPS", https.port).map_or(Place::Nowhere, Place::Own),
             };
-            Https { credential, place }
+            Https {
+                credential,
+                place,
+                handover: Handover::default(),
+            }
         });
         let this = Self {
             root,
@@ -89,7 +95,7 @@ impl Web {
     /// Whether pages may be served on the SMP port of this number.
     pub fn shares(&self, index: usize) -> bool {
         let place = self.https.as_ref().map(|https| &https.place);
-        matches!(place, Some(Place::Shared(shared, _)) if *shared == index)
+        matches!(place, Some(Place::Shared(shared)) if *shared == index)
     }
 
     /// Whether there is a certificate to serve pages with.
@@ -111,12 +117,8 @@ impl Web {
 
     /// Gives a connection of a shared port to the control executor. Nothing of it may be read yet.
     pub fn hand_over(&self, tcp: &TcpStream) {
-        if let Some(Https {
-            place: Place::Shared(_, handover),
-            ..
-        }) = &self.https
-        {
-            handover.give(tcp);
+        if let Some(https) = &self.https {
+            https.handover.give(tcp);
         }
     }
 }

@@ -13,8 +13,8 @@ pub mod reference;
 pub use any::AnyStore;
 pub use memory::MemoryStore;
 pub use record::{
-    ActiveDays, IdKind, LinkContent, Message, MessageKind, NotifierRecord, QueueChange,
-    QueueRecord, QueueStatus, ServiceRecord, StoredMessage, Totals,
+    ActiveDays, IdKind, LinkContent, Message, MessageKind, Note, NotifierRecord, QueueChange,
+    QueueRecord, QueueStatus, SealedMeta, ServiceRecord, StoredMessage, Totals,
 };
 
 use crate::protocol::ID_LEN;

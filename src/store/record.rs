@@ -2,6 +2,8 @@
 
 use super::Id;
 use crate::crypto::keys::{PublicAuthKey, SharedSecret};
+use crate::crypto::message::{BOXED_META_LEN, decrypt_notification};
+use crate::crypto::smp_box::{BoxKey, Nonce};
 use crate::protocol::error::BlockingInfo;
 use crate::protocol::handshake::ServiceRole;
 use crate::protocol::response::QueueMode;
@@ -204,6 +206,49 @@ pub struct Message<'a> {
     pub kind: MessageKind,
     /// Body, empty for a quota marker.
     pub body: &'a [u8],
+}
+
+/// A notification that waits for its subscriber: a message somebody is to be told of
+/// (spec: server §6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Which message came.
+    pub message_id: Id,
+    /// When, seconds since the Unix epoch.
+    pub at: i64,
+    /// What a reference server had boxed already, which is delivered as it is; others are boxed
+    /// when they leave.
+    pub sealed: Option<Box<SealedMeta>>,
+}
+
+/// Metadata of a notification, boxed for the recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedMeta {
+    /// Travels in front of the box.
+    pub nonce: Nonce,
+    /// The box.
+    pub boxed: [u8; BOXED_META_LEN],
+}
+
+impl Note {
+    /// One of this relay, boxed when it leaves.
+    pub fn new(message_id: Id, at: i64) -> Self {
+        Self {
+            message_id,
+            at,
+            sealed: None,
+        }
+    }
+}
+
+impl SealedMeta {
+    /// Which message came and when, as a notifier's secret shows it; `None` if it does not open
+    /// the box.
+    pub fn open(&self, key: &BoxKey) -> Option<(Id, i64)> {
+        let mut boxed = self.boxed;
+        let meta = decrypt_notification(key, &self.nonce, &mut boxed).ok()?;
+        Some((meta.msg_id.try_into().ok()?, meta.timestamp))
+    }
 }
 
 /// A message as the store shows it.

@@ -132,14 +132,6 @@ impl WebCredential {
 }
 
 fn config(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, WebCredentialError> {
-    let missing: Vec<_> = [cert, key]
-        .into_iter()
-        .filter(|file| !file.exists())
-        .map(Path::to_owned)
-        .collect();
-    if !missing.is_empty() {
-        return Err(WebCredentialError::Missing(missing));
-    }
     let certified = load(cert, key)?;
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -150,7 +142,16 @@ fn config(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, WebCredentialErr
     Ok(Arc::new(config))
 }
 
-fn load(cert: &Path, key: &Path) -> Result<CertifiedKey, WebCredentialError> {
+/// Loads a chain, leaf first, and the key of its leaf, from PEM files.
+pub fn load(cert: &Path, key: &Path) -> Result<CertifiedKey, WebCredentialError> {
+    let missing: Vec<_> = [cert, key]
+        .into_iter()
+        .filter(|file| !file.exists())
+        .map(Path::to_owned)
+        .collect();
+    if !missing.is_empty() {
+        return Err(WebCredentialError::Missing(missing));
+    }
     let unusable = |path: &Path, reason: String| WebCredentialError::Unusable {
         path: path.to_owned(),
         reason,

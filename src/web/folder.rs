@@ -77,7 +77,7 @@ impl Folder {
     /// The response to a request that came with or without TLS.
     pub fn answer(&self, request: &Request, tls: bool) -> Response {
         let mut response = reading(request, |request| {
-            self.find(request).unwrap_or_else(|refusal| refusal)
+            self.find(request).unwrap_or_else(Refusal::response)
         });
         let headers = response.headers_mut();
         let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
@@ -90,31 +90,31 @@ impl Folder {
         response
     }
 
-    /// The response to a GET; an error is one too.
-    fn find(&self, request: &Request) -> Result<Response, Response> {
+    fn find(&self, request: &Request) -> Result<Response, Refusal> {
         let (path, folder) = match target(request.uri().path()) {
             Ok(Target::Below { path, folder }) => (self.root.join(path), folder),
             Ok(Target::Elsewhere(path)) => return moved(&path),
-            Err(BadPath::Malformed) => return Err(text(StatusCode::BAD_REQUEST, "Bad path")),
-            Err(BadPath::Forbidden) => return Err(forbidden()),
+            Err(BadPath::Malformed) => return Err(Refusal::BadPath),
+            Err(BadPath::Forbidden) => return Err(Refusal::Forbidden),
         };
-        let mut path = path.canonicalize().map_err(|_| not_found())?;
-        let mut metadata = path.metadata().map_err(|_| not_found())?;
+        let mut path = path.canonicalize().map_err(|_| Refusal::NotFound)?;
+        let mut metadata = path.metadata().map_err(|_| Refusal::NotFound)?;
         if metadata.is_dir() && path.starts_with(&self.root) {
-            let no_listing = || text(StatusCode::FORBIDDEN, "Directory listings disabled");
-            path = path.join(INDEX).canonicalize().map_err(|_| no_listing())?;
-            metadata = path.metadata().map_err(|_| no_listing())?;
+            let index = path.join(INDEX).canonicalize();
+            path = index.map_err(|_| Refusal::NoListing)?;
+            metadata = path.metadata().map_err(|_| Refusal::NoListing)?;
         } else if folder {
-            return Err(not_found());
+            return Err(Refusal::NotFound);
         }
         // A symbolic link may lead anywhere.
         if !path.starts_with(&self.root) || !metadata.is_file() {
-            return Err(forbidden());
+            return Err(Refusal::Forbidden);
         }
         if metadata.len() > MAX_FILE {
-            return Err(text(StatusCode::FORBIDDEN, "File too large"));
+            return Err(Refusal::TooLarge);
         }
-        let file = self.read(&path, &metadata).map_err(|_| not_found())?;
+        let file = self.read(&path, &metadata);
+        let file = file.map_err(|_| Refusal::NotFound)?;
         Ok(self.respond(request.headers(), &path, file))
     }
 
@@ -215,20 +215,33 @@ impl File {
     }
 }
 
-fn moved(path: &str) -> Result<Response, Response> {
-    let location = HeaderValue::from_str(path);
-    let location = location.map_err(|_| text(StatusCode::BAD_REQUEST, "Bad path"))?;
+/// Why there is no file to be had.
+#[derive(Debug, Clone, Copy)]
+enum Refusal {
+    BadPath,
+    NotFound,
+    Forbidden,
+    NoListing,
+    TooLarge,
+}
+
+impl Refusal {
+    fn response(self) -> Response {
+        match self {
+            Self::BadPath => text(StatusCode::BAD_REQUEST, "Bad path"),
+            Self::NotFound => text(StatusCode::NOT_FOUND, "File not found"),
+            Self::Forbidden => text(StatusCode::FORBIDDEN, "Forbidden"),
+            Self::NoListing => text(StatusCode::FORBIDDEN, "Directory listings disabled"),
+            Self::TooLarge => text(StatusCode::FORBIDDEN, "File too large"),
+        }
+    }
+}
+
+fn moved(path: &str) -> Result<Response, Refusal> {
+    let location = HeaderValue::from_str(path).map_err(|_| Refusal::BadPath)?;
     let mut response = text(StatusCode::FOUND, "");
     response.headers_mut().insert(LOCATION, location);
     Ok(response)
-}
-
-fn not_found() -> Response {
-    text(StatusCode::NOT_FOUND, "File not found")
-}
-
-fn forbidden() -> Response {
-    text(StatusCode::FORBIDDEN, "Forbidden")
 }
 
 fn set_range(headers: &mut HeaderMap, range: &str) {
@@ -273,7 +286,7 @@ fn content_type(name: &str) -> &'static str {
     }
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: HeaderName) -> Option<&'a str> {
+fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use tempfile::TempDir;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_smp-server");
@@ -118,7 +118,7 @@ pub struct Server {
     /// What it printed before it served.
     pub start_lines: Vec<String>,
     /// What it prints later.
-    later_lines: mpsc::Receiver<String>,
+    later_lines: Mutex<mpsc::Receiver<String>>,
 }
 
 impl Server {
@@ -163,13 +163,13 @@ impl Server {
             address: ([127, 0, 0, 1], port.unwrap()).into(),
             fingerprint,
             start_lines: lines,
-            later_lines,
+            later_lines: Mutex::new(later_lines),
         }
     }
 
     /// The next line that it prints after that of its first port.
     pub fn next_line(&self) -> String {
-        self.later_lines.recv().unwrap()
+        self.later_lines.lock().unwrap().recv().unwrap()
     }
 
     /// The directory with `etc` and `var`.
@@ -181,6 +181,13 @@ impl Server {
     pub fn stop(mut self) -> TempDir {
         self.signal(Signal::TERM);
         assert!(self.wait().success(), "{}", self.log());
+        self.dir.take().unwrap()
+    }
+
+    /// Kills it and gives back its directory.
+    pub fn kill(mut self) -> TempDir {
+        self.signal(Signal::KILL);
+        self.wait();
         self.dir.take().unwrap()
     }
 

@@ -6,5 +6,6 @@ pub mod idle;
 pub mod messages;
 pub mod persist;
 pub mod queues;
+pub mod reference_state;
 pub mod resubscribe;
 pub mod smoke;

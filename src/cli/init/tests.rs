@@ -237,9 +237,12 @@ fn empty_directories_are_used() {
     let sandbox = Sandbox::new();
     let directories = sandbox.directories();
     std::fs::create_dir_all(&directories.config).unwrap();
-    std::fs::create_dir_all(&directories.state).unwrap();
+    // A mounted file system is as good as empty, and web credentials are not the server's.
+    std::fs::create_dir_all(directories.state.join("lost+found")).unwrap();
+    std::fs::write(directories.config.join("web.crt"), "chain").unwrap();
     sandbox.init(scripted(), "").0.unwrap();
     assert!(directories.ini_file().exists());
+    assert_eq!(sandbox.text("web.crt"), "chain");
 }
 
 #[test]

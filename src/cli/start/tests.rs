@@ -207,6 +207,21 @@ fn missing_credentials_are_named() {
 }
 
 #[test]
+fn advice_about_credentials() {
+    let sandbox = Sandbox::reference();
+    let advice = |sandbox: &Sandbox| {
+        let (plan, _) = sandbox.start(&StartOptions::default());
+        plan.unwrap().unwrap().advice
+    };
+    let ca_key = sandbox.file("ca.key");
+    let text = format!("{} is not needed to run the server", ca_key.display());
+    let given = advice(&sandbox);
+    assert!(given.len() == 1 && given[0].starts_with(&text), "{given:?}");
+    std::fs::remove_file(ca_key).unwrap();
+    assert!(advice(&sandbox).is_empty());
+}
+
+#[test]
 fn a_bad_configuration_is_explained() {
     let sandbox = Sandbox::reference();
     let ini = sandbox.file(INI_FILE);

@@ -1,5 +1,6 @@
 //! Typed settings, one type per section of the INI file (spec: operations §2.2).
 
+mod examination;
 mod information;
 mod reader;
 mod relay;
@@ -7,14 +8,16 @@ mod storage;
 mod transport;
 mod web;
 
+pub use examination::{Examination, examine};
 pub use information::{Conditions, Contact, Entity, Information, Pgp};
 pub use reader::Warning;
 pub use relay::Relay;
-pub use storage::{Expiration, Storage};
+pub use storage::{Expiration, POSTGRESQL_REFUSAL, Storage};
 pub use transport::{Auth, HOST_PLACEHOLDER, InactiveClients, Proxy, Transport};
 pub use web::{Https, Web};
 
 use crate::config::ini::{IniError, IniFile};
+use crate::config::keys::KeyInfo;
 use reader::Reader;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -84,18 +87,19 @@ pub enum SettingsError {
         accepted: String,
     },
     /// Values that exclude each other.
-    #[error("{0}")]
-    Conflict(String),
+    #[error("{reason}")]
+    Conflict {
+        /// What to say.
+        reason: String,
+        /// The keys.
+        keys: [&'static KeyInfo; 2],
+    },
 }
 
 impl Settings {
-    /// Reads a configuration file. It contains passwords: its text is zeroized after use.
+    /// Reads a configuration file.
     pub fn load(file: &Path) -> Result<Self, SettingsError> {
-        let text = std::fs::read_to_string(file).map(Zeroizing::new);
-        let text = text.map_err(|source| SettingsError::Read {
-            file: file.to_owned(),
-            source,
-        })?;
+        let text = read(file)?;
         let ini = IniFile::parse(&text).map_err(|source| SettingsError::Syntax {
             file: file.to_owned(),
             source,
@@ -119,6 +123,15 @@ impl Settings {
             warnings: reader.into_warnings(),
         })
     }
+}
+
+/// The text of a configuration file, which contains passwords.
+fn read(file: &Path) -> Result<Zeroizing<String>, SettingsError> {
+    let text = std::fs::read_to_string(file).map(Zeroizing::new);
+    text.map_err(|source| SettingsError::Read {
+        file: file.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]

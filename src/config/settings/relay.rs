@@ -89,8 +89,10 @@ fn versions(reader: &Reader<'_>) -> Result<RangeInclusive<u16>, SettingsError> {
     let least = reader.required(&keys::MIN_VERSION)?;
     let most = reader.required(&keys::MAX_VERSION)?;
     if least > most {
-        let text = format!("[RELAY] min_version {least} is above max_version {most}");
-        return Err(SettingsError::Conflict(text));
+        return Err(SettingsError::Conflict {
+            reason: format!("[RELAY] min_version {least} is above max_version {most}"),
+            keys: [&keys::MIN_VERSION.info, &keys::MAX_VERSION.info],
+        });
     }
     Ok(least..=most)
 }

@@ -6,6 +6,10 @@ use crate::config::keys;
 use crate::config::values::{MessageStorage, QueueStorage};
 use std::time::Duration;
 
+/// The words for everything that needs PostgreSQL (spec: operations §1.8).
+pub const POSTGRESQL_REFUSAL: &str =
+    "Error: server binary is compiled without support for PostgreSQL database.";
+
 /// When something is dropped, and how often that is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expiration {
@@ -79,10 +83,11 @@ fn check_modes(reader: &Reader<'_>) -> Result<(), SettingsError> {
             "Database and memory storage are not compatible.".to_owned()
         }
         (QueueStorage::Database, MessageStorage::Journal | MessageStorage::Database) => {
-            "Error: server binary is compiled without support for PostgreSQL database.\n\
-             Set store_queues and store_messages to `memory`."
-                .to_owned()
+            format!("{POSTGRESQL_REFUSAL}\nSet store_queues and store_messages to `memory`.")
         }
     };
-    Err(SettingsError::Conflict(refusal))
+    Err(SettingsError::Conflict {
+        reason: refusal,
+        keys: [&keys::STORE_QUEUES.info, &keys::STORE_MESSAGES.info],
+    })
 }

@@ -75,18 +75,92 @@ fn both_separators_mean_the_same() {
     }
 }
 
-/// An old file: colons, almost nothing in it (spec: operations §2.3).
+/// A file of the hosting guide's time: colons, no blank after a comment's mark, no key of later
+/// versions, and what says the same in today's spelling and in a mixture (spec: operations §2.3).
 #[test]
 fn an_old_file() {
-    let text = "[STORE_LOG]\nenable: on\n[AUTH]\nnew_queues: on\n[TRANSPORT]\nhost: a,b.onion\n\
-                port: 5223\nwebsockets: off\n[INACTIVE_CLIENTS]\ndisconnect: off\n# ttl: 43200\n\
-                [WEB]\nstatic_path: /var/opt/simplex/www\n#http: 8000\n";
-    let settings = load(text).unwrap();
-    assert_eq!(settings.warnings, []);
+    const OLD: &str = "\
+[STORE_LOG]
+# The server uses STM memory for persistence.
+enable: on
+
+restore_messages: on
+expire_messages_days: 21
+
+log_stats: on
+
+[AUTH]
+new_queues: on
+create_password: secret=
+#control_port_admin_password:
+# control_port_user_password:
+
+[TRANSPORT]
+host: smp.example.org,abc.onion
+port: 443,5223
+log_tls_errors: off
+websockets: off
+control_port: 5224
+
+[PROXY]
+host_mode: public
+required_host_mode: off
+own_server_domains: a.org b.org
+socks_proxy: 127.0.0.1:9050
+socks_mode: onion
+client_concurrency: 32
+
+[INACTIVE_CLIENTS]
+disconnect: off
+# ttl: 43200
+# check_interval: 3600
+
+[WEB]
+static_path: /var/opt/simplex/www
+#http: 8000
+#https: 443
+#cert: /etc/opt/simplex/web.crt
+#key: /etc/opt/simplex/web.key
+";
+    let settings = load(OLD).unwrap();
+    let is_pending = |warning: &Warning| matches!(warning, Warning::Pending { .. });
+    assert!(settings.warnings.iter().all(is_pending), "{settings:?}");
     assert_eq!(settings.inactive_clients, None);
     assert!(settings.storage.enable && settings.storage.restore_messages);
-    assert!(settings.storage.expire_messages_on_send);
-    assert_eq!(settings.transport.address_host(), "a,b.onion");
+    assert!(settings.storage.expire_messages_on_send && settings.storage.log_stats);
+    assert!(
+        settings
+            .auth
+            .create_password
+            .as_ref()
+            .unwrap()
+            .matches(b"secret=")
+    );
+    assert_eq!(
+        settings.transport.address_host(),
+        "smp.example.org,abc.onion"
+    );
+    assert_eq!(settings.transport.address_port(), None);
+    assert_eq!(settings.transport.control_port, Some(5224));
+    assert_eq!(settings.proxy.own_server_domains, ["a.org", "b.org"]);
+    assert_eq!(settings.web.https, None);
+
+    let expected = format!("{settings:?}");
+    let spelled = |spell: &dyn Fn(usize, &str) -> String| -> String {
+        let lines = OLD.lines().enumerate();
+        lines.map(|(i, line)| spell(i, line) + "\n").collect()
+    };
+    let new = spelled(&|_, line| line.replacen(": ", " = ", 1));
+    let tight = spelled(&|_, line| line.replacen(": ", "=", 1));
+    let mixed = spelled(&|i, line| match i % 3 {
+        0 => line.to_owned(),
+        1 => line.replacen(": ", " = ", 1),
+        _ => line.replacen(": ", ":", 1),
+    });
+    for text in [new, tight, mixed] {
+        assert_ne!(text, OLD);
+        assert_eq!(format!("{:?}", load(&text).unwrap()), expected, "{text}");
+    }
 }
 
 #[test]
@@ -129,79 +203,6 @@ fn absent_keys() {
         load("[STORE_LOG]\nenable = on\n"),
         Err(SettingsError::Missing { key: "port", .. })
     ));
-}
-
-#[test]
-fn accepted_and_refused_values() {
-    for (section, key, accepted, refused) in [
-        (
-            "STORE_LOG",
-            "enable",
-            &["on", "off"][..],
-            &["", "yes", "ON"][..],
-        ),
-        (
-            "STORE_LOG",
-            "expire_messages_days",
-            &["0", "21"],
-            &["-1", "3 weeks"],
-        ),
-        ("STORE_LOG", "restore_messages", &["on", "off"], &["maybe"]),
-        (
-            "AUTH",
-            "create_password",
-            &["p4ss#w=rd"],
-            &["", "a b", "a/b", "a:b", "a@b"],
-        ),
-        (
-            "AUTH",
-            "daily_block_queue_quota",
-            &["0", "-1", "20"],
-            &["x"],
-        ),
-        (
-            "TRANSPORT",
-            "control_port",
-            &["5224", "0"],
-            &["", "http", "65536"],
-        ),
-        ("PROXY", "host_mode", &["public", "onion"], &["private"]),
-        ("PROXY", "socks_mode", &["onion", "always"], &["never"]),
-        (
-            "PROXY",
-            "socks_proxy",
-            &["localhost:9050", "[::1]:9"],
-            &["tor:9050"],
-        ),
-        ("PROXY", "client_concurrency", &["1", "32"], &["0", "-1"]),
-        ("RELAY", "shards", &["1", "64"], &["0", "auto"]),
-        ("RELAY", "durability", &["disk", "process"], &["ram"]),
-        (
-            "RELAY",
-            "queue_placement",
-            &["local", "spread", "remote"],
-            &["near"],
-        ),
-        ("RELAY", "address", &["127.0.0.1", "::1"], &["localhost"]),
-        ("RELAY", "min_version", &["6", "18"], &["5", "19"]),
-        ("RELAY", "message_ttl", &["1"], &["0", "1d"]),
-        ("RELAY", "x448", &["on", "off"], &["1"]),
-    ] {
-        for value in accepted {
-            let result = with(section, &format!("{key} = {value}"));
-            assert!(result.is_ok(), "{key} = {value}: {result:?}");
-        }
-        for value in refused {
-            match with(section, &format!("{key} = {value}")) {
-                Err(SettingsError::Invalid {
-                    section: s, key: k, ..
-                }) => {
-                    assert_eq!((s, k), (section, key));
-                }
-                other => panic!("{key} = {value}: {other:?}"),
-            }
-        }
-    }
 }
 
 #[test]
@@ -324,7 +325,7 @@ fn relay_settings_override_and_restrict() {
     assert_eq!(settings.storage.notifications.ttl, Duration::from_secs(6));
     assert_eq!(settings.relay.segment_size, 1 << 20);
     let error = with("RELAY", "min_version = 10\nmax_version = 9").unwrap_err();
-    assert!(matches!(error, SettingsError::Conflict(_)));
+    assert!(matches!(error, SettingsError::Conflict { .. }));
     let settings = with("RELAY", "shards = 3\nmax_connections = 9").unwrap();
     assert_eq!(settings.relay.shards, Some(3));
     assert_eq!(settings.relay.max_connections, Some(9));

@@ -1,4 +1,4 @@
-//! Encodes a certificate whose issuer signs with Ed25519.
+//! Encodes a certificate for an Ed25519 key that is signed with Ed25519.
 
 use super::{
     CertificateError, CertificateProfile, DistinguishedName, Extension, OID_COMMON_NAME, raw_key,
@@ -46,7 +46,7 @@ pub(super) fn encode(
             private: None,
         },
         VerifyingKey::Ed448(_) => {
-            let why = "an Ed25519 CA certifies Ed25519 keys only";
+            let why = "not an Ed25519 key";
             return Err(CertificateError::Encode(why.to_owned()));
         }
     };

@@ -1,7 +1,7 @@
-//! Encodes a certificate whose issuer signs with Ed448.
+//! Encodes a certificate with an Ed448 key on one side at least.
 
 use super::{CertificateError, CertificateProfile, DistinguishedName, Extension};
-use crate::crypto::keys::{KEY_ED448_LEN, SigningKey, VerifyingKey};
+use crate::crypto::keys::{SigningKey, VerifyingKey};
 use ed25519_dalek::ed25519::signature::Keypair;
 use rustls_pki_types::CertificateDer;
 use std::time::SystemTime;
@@ -10,34 +10,27 @@ use x509_cert::TbsCertificate;
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::builder::profile::BuilderProfile;
 use x509_cert::builder::{self, Builder, CertificateBuilder};
-use x509_cert::der::asn1::{Any, BitString, BitStringRef, OctetString, SetOfVec};
+use x509_cert::der::asn1::{Any, BitString, OctetString, SetOfVec};
 use x509_cert::der::oid::ObjectIdentifier;
 use x509_cert::der::{self, Decode, Document, Encode, Tag};
 use x509_cert::name::{Name, RdnSequence, RelativeDistinguishedName};
 use x509_cert::serial_number::SerialNumber;
 use x509_cert::spki::{
-    self, AlgorithmIdentifierOwned, AlgorithmIdentifierRef, DynSignatureAlgorithmIdentifier,
-    EncodePublicKey, SubjectPublicKeyInfoOwned, SubjectPublicKeyInfoRef,
+    self, AlgorithmIdentifierOwned, DynSignatureAlgorithmIdentifier, EncodePublicKey,
+    SubjectPublicKeyInfoOwned, SubjectPublicKeyInfoRef,
 };
 use x509_cert::time::{Time, Validity};
 
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 const ED448: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.113");
 
 /// The issuer's public key, as the builder wants to see it.
 #[derive(Clone)]
-struct PublicKey([u8; KEY_ED448_LEN]);
+struct PublicKey(VerifyingKey);
 
 impl EncodePublicKey for PublicKey {
     fn to_public_key_der(&self) -> spki::Result<Document> {
-        let algorithm = AlgorithmIdentifierRef {
-            oid: ED448,
-            parameters: None,
-        };
-        SubjectPublicKeyInfoRef {
-            algorithm,
-            subject_public_key: BitStringRef::from_bytes(&self.0)?,
-        }
-        .try_into()
+        Ok(Document::try_from(self.0.to_spki())?)
     }
 }
 
@@ -54,8 +47,12 @@ impl Keypair for IssuerKey {
 
 impl DynSignatureAlgorithmIdentifier for IssuerKey {
     fn signature_algorithm_identifier(&self) -> spki::Result<AlgorithmIdentifierOwned> {
+        let oid = match self.0.0 {
+            VerifyingKey::Ed25519(_) => ED25519,
+            VerifyingKey::Ed448(_) => ED448,
+        };
         Ok(AlgorithmIdentifierOwned {
-            oid: ED448,
+            oid,
             parameters: None,
         })
     }
@@ -93,15 +90,12 @@ pub(super) fn encode(
     subject_key: &VerifyingKey,
     issuer_key: &SigningKey,
 ) -> Result<CertificateDer<'static>, CertificateError> {
-    let VerifyingKey::Ed448(issuer) = issuer_key.verifying_key() else {
-        return Err(CertificateError::Encode("not an Ed448 issuer".to_owned()));
-    };
     // Without extensions the builder would make a version 1 certificate.
     if extensions.is_empty() {
         let why = "service certificates are Ed25519";
         return Err(CertificateError::Encode(why.to_owned()));
     }
-    build(profile, extensions, subject_key, issuer, issuer_key)
+    build(profile, extensions, subject_key, issuer_key)
         .map_err(|e| CertificateError::Encode(e.to_string()))
 }
 
@@ -109,7 +103,6 @@ fn build(
     profile: &CertificateProfile,
     extensions: &[Extension],
     subject_key: &VerifyingKey,
-    issuer: [u8; KEY_ED448_LEN],
     issuer_key: &SigningKey,
 ) -> builder::Result<CertificateDer<'static>> {
     let ready = Ready {
@@ -124,7 +117,7 @@ fn build(
     let serial = SerialNumber::new(&profile.serial)?;
     let spki = SubjectPublicKeyInfoOwned::from_der(&subject_key.to_spki())?;
     let mut certificate = CertificateBuilder::new(ready, serial, validity, spki)?;
-    let issuer = IssuerKey(PublicKey(issuer));
+    let issuer = IssuerKey(PublicKey(issuer_key.verifying_key()));
     let signed = certificate.finalize(&issuer)?;
     let signature = BitString::from_bytes(&issuer_key.sign(&signed))?;
     let der = certificate.assemble(signature, &issuer)?.to_der()?;

@@ -4,8 +4,9 @@ use super::ndel::end_notifier;
 use crate::protocol::{ErrorType, Response};
 use crate::relay::effect::Effect;
 use crate::relay::release::Confirmation;
+use crate::relay::session_ref::SessionRef;
 use crate::relay::shard::{Call, Done, Shard};
-use crate::store::{QueueSlot, Store};
+use crate::store::{Lsn, QueueRecord, QueueSlot, Store, StoreError};
 
 /// Deletes, and tells a subscriber other than the deleting session. `None` means that the
 /// answer comes with the release of the link id.
@@ -14,13 +15,7 @@ pub(in crate::relay) fn execute<S: Store>(
     call: &mut Call<'_>,
     slot: QueueSlot,
 ) -> Result<Option<Done>, ErrorType> {
-    let (record, lsn) = shard.store.delete(slot)?;
-    let subscriber = shard.subscriptions.remove_queue(slot);
-    shard.counters.queues_deleted += 1;
-    match record.sender_key {
-        Some(_) => shard.counters.queues_deleted_secured += 1,
-        None => shard.counters.queues_deleted_new += 1,
-    }
+    let (record, lsn, subscriber) = remove(shard, slot)?;
     if let Some(session) = subscriber.filter(|s| *s != call.session) {
         let push = Effect::Push {
             session,
@@ -38,4 +33,19 @@ pub(in crate::relay) fn execute<S: Store>(
     let confirmation = Some(Confirmation::of(call));
     shard.release_link(&link_id, Some(lsn), confirmation, call.effects);
     Ok(None)
+}
+
+/// Removes a queue with its messages and counts that; who was subscribed is for the caller to tell.
+pub(in crate::relay) fn remove<S: Store>(
+    shard: &mut Shard<S>,
+    slot: QueueSlot,
+) -> Result<(QueueRecord, Lsn, Option<SessionRef>), StoreError> {
+    let (record, lsn) = shard.store.delete(slot)?;
+    let subscriber = shard.subscriptions.remove_queue(slot);
+    shard.counters.queues_deleted += 1;
+    match record.sender_key {
+        Some(_) => shard.counters.queues_deleted_secured += 1,
+        None => shard.counters.queues_deleted_new += 1,
+    }
+    Ok((record, lsn, subscriber))
 }

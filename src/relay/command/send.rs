@@ -84,8 +84,8 @@ pub(in crate::relay) fn execute<S: Store>(
     if was_empty {
         shard.push_to_subscriber(call.now, slot, call.effects);
     }
-    if notify && record.notifier.is_some() {
-        shard.notify(slot, id, call.now.seconds());
+    if let Some(notifier) = record.notifier.filter(|_| notify) {
+        shard.notify(slot, notifier.notifier_id, id, call.now.seconds());
     }
     Done::after(lsn, Response::Ok)
 }

@@ -3,11 +3,12 @@
 use super::Notifications;
 use crate::crypto::message::encrypt_notification;
 use crate::crypto::smp_box::BoxKey;
+use crate::crypto::smp_box::Nonce;
 use crate::protocol::Response;
 use crate::relay::effect::Effect;
 use crate::relay::session_ref::SessionRef;
 use crate::relay::shard::Shard;
-use crate::store::{Id, NotifierRecord, QueueSlot, Store};
+use crate::store::{Id, Note, NotifierRecord, QueueSlot, Store};
 use rand::RngCore;
 use std::collections::hash_map::Entry;
 
@@ -33,8 +34,15 @@ impl Batches {
 
 impl<S: Store> Shard<S> {
     /// Notes that a message with the notification flag has come.
-    pub(in crate::relay) fn notify(&mut self, slot: QueueSlot, message_id: Id, at: i64) {
-        let displaced = self.notifications.add(slot, message_id, at);
+    pub(in crate::relay) fn notify(
+        &mut self,
+        slot: QueueSlot,
+        notifier_id: Id,
+        message_id: Id,
+        at: i64,
+    ) {
+        let note = Note::new(message_id, at);
+        let displaced = self.notifications.add(slot, notifier_id, note);
         self.counters.notifications_lost += u64::from(displaced);
     }
 
@@ -104,13 +112,18 @@ impl<S: Store> Shard<S> {
             return;
         };
         let key = BoxKey::from(&notifier.dh_secret);
-        for notification in self.notifications.take(slot, session) {
-            let mut nonce = [0; 24];
-            self.rng.fill_bytes(&mut nonce);
-            let boxed =
-                encrypt_notification(&key, &nonce, &notification.message_id, notification.at);
-            // The metadata always fits its box.
-            let Ok(boxed) = boxed else { continue };
+        for note in self.notifications.take(slot, session) {
+            let (nonce, boxed) = match note.sealed {
+                Some(sealed) => (sealed.nonce, sealed.boxed),
+                None => {
+                    let mut nonce = Nonce::default();
+                    self.rng.fill_bytes(&mut nonce);
+                    let boxed = encrypt_notification(&key, &nonce, &note.message_id, note.at);
+                    // The metadata always fits its box.
+                    let Ok(boxed) = boxed else { continue };
+                    (nonce, boxed)
+                }
+            };
             let event = Response::NMsg {
                 nonce,
                 boxed: boxed.to_vec().into(),

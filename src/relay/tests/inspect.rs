@@ -55,6 +55,7 @@ pub fn leftovers(shard: &TestShard) -> Vec<(&'static str, usize)> {
         ("undurable effects", shard.undurable().len()),
         ("pending changes", shard.pending.len()),
     ];
+    all.extend(shard.subscriptions.sizes());
     all.extend(shard.notifications.sizes());
     all.extend(shard.services.sizes());
     all.retain(|(_, count)| *count > 0);

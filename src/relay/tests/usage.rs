@@ -118,7 +118,7 @@ fn days_weeks_and_months_begin_at_their_midnights() {
 }
 
 #[test]
-fn a_finished_day_is_told_once_with_its_counts() {
+fn a_finished_day_is_told_with_its_counts_until_the_next_one_ends() {
     let (me, sender) = two_clients();
     let mut world = World::new(1);
     // A Sunday, the last of its month.
@@ -128,7 +128,7 @@ fn a_finished_day_is_told_once_with_its_counts() {
     let today = u16::try_from(world.now.day()).unwrap();
     let finished = |world: &mut World| {
         let seconds = world.now.seconds();
-        world.shards[0].activity().take_finished(seconds)
+        world.shards[0].activity().finished(seconds)
     };
     assert_eq!(finished(&mut world), None);
     world.advance(DAY);
@@ -140,7 +140,7 @@ fn a_finished_day_is_told_once_with_its_counts() {
         month: 1,
     };
     assert_eq!((counts.messages, counts.notifications), (one, one));
-    assert_eq!(finished(&mut world), None);
+    assert_eq!(finished(&mut world), Some((day, counts)));
     assert_eq!(active(&mut world), [(0, 0, 0); 2]);
 }
 
@@ -178,4 +178,35 @@ fn what_is_not_received_is_not_timed() {
     let times = world.shards[0].ack_times();
     let acknowledged: u64 = times.buckets.values().sum();
     assert_eq!(acknowledged, super::world::QUOTA as u64);
+}
+
+#[test]
+fn listeners_and_what_they_hold_are_counted_while_they_come_and_go() {
+    let (me, sender) = two_clients();
+    let mut world = World::new(1);
+    let queues: Vec<_> = (0..3).map(|_| world.messaging(&me)).collect();
+    for queue in &queues {
+        send(&mut world, &sender, queue, false);
+    }
+    world.own(&me, &queues[0], &Command::Get);
+    for queue in &queues[1..] {
+        world.own(&me, queue, &Command::Sub);
+    }
+    let figures = |world: &World| {
+        let shard = &world.shards[0];
+        let subscribed = shard.message_subscriptions();
+        let pending = shard.pending_deliveries(world.now.seconds());
+        let listeners = (subscribed.queues, subscribed.sessions.len());
+        (listeners, pending.count, pending.sessions.len())
+    };
+    assert_eq!(figures(&world), ((2, 1), 3, 1));
+    assert_eq!(world.shards[0].getting_queues(), 1);
+    world.advance(100);
+    receive(&mut world, &me, &queues[0], 0);
+    assert_eq!(figures(&world), ((2, 1), 2, 1));
+    let pending = world.shards[0].pending_deliveries(world.now.seconds());
+    assert_eq!((pending.by_age, pending.longest), ([0, 2, 0, 0, 0], 100));
+    world.shards[0].session_closed(me.session);
+    assert_eq!(world.shards[0].getting_queues(), 0);
+    assert_eq!(figures(&world), ((0, 0), 0, 0));
 }

@@ -1,7 +1,8 @@
 //! The control executor's life.
 
 use super::Control;
-use crate::runtime::core::CoreMessage;
+use crate::control::{Statistics, StatisticsConfig};
+use crate::runtime::core::{CoreMessage, now};
 use crate::runtime::mesh::Mesh;
 use crate::runtime::server::{IO_MEMORY, Report, RunError, Shared};
 use crate::runtime::shutdown::{DRAIN_TIME, Shutdown};
@@ -32,7 +33,8 @@ pub fn run(
         .io_memory(IO_MEMORY)
         .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS))
         .make()?;
-    let control = Rc::new(Control::new(shared.partitioner.clone(), mesh));
+    let statistics = Statistics::new(StatisticsConfig::default(), None, now().nanos);
+    let control = Rc::new(Control::new(shared.partitioner.clone(), mesh, statistics));
     executor.run(serve(control, shared, report))
 }
 

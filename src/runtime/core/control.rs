@@ -43,19 +43,23 @@ impl Core {
     /// Everything an operator may want to know of this executor.
     pub fn snapshot(&self) -> ShardSnapshot {
         let counters = self.counters();
+        let seconds = now().seconds();
         let mut shard = self.shard.borrow_mut();
-        let (queues, sessions) = shard.subscription_counts();
         ShardSnapshot {
             shard: self.index,
             counters,
-            active: shard.activity().current(now().seconds()),
+            active: shard.activity().current(seconds),
+            finished: shard.activity().finished(seconds),
             ack_times: shard.ack_times().clone(),
             totals: shard.totals(),
             waiting_notifications: shard.waiting_notifications(),
-            subscribed_queues: queues as u64,
-            subscribed_sessions: sessions as u64,
+            message_subscriptions: shard.message_subscriptions(),
+            notification_subscriptions: shard.notification_subscriptions(),
+            getting: shard.getting_queues(),
+            deliveries: shard.pending_deliveries(seconds),
             sessions: self.session_count() as u64,
             handshakes: self.handshakes.get() as u64,
+            steps: self.steps.times(),
             sockets: self.sockets.borrow().iter().map(|s| s.counts()).collect(),
         }
     }

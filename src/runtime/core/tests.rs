@@ -1,6 +1,7 @@
 //! Two executors' cores, pumped by hand in one thread.
 
 use super::*;
+use crate::control::{Statistics, StatisticsConfig};
 use crate::crypto::hash;
 use crate::crypto::pad;
 use crate::protocol::batch::{BatchBuilder, decode_batch};
@@ -39,7 +40,8 @@ fn cores_and_control(
 ) -> (Vec<Core>, Control) {
     let partitioner = Partitioner::new(&[1; 16], count);
     let (mut meshes, _) = connect(usize::from(count) + 1);
-    let control = Control::new(partitioner.clone(), meshes.pop().unwrap());
+    let statistics = Statistics::new(StatisticsConfig::default(), None, 0);
+    let control = Control::new(partitioner.clone(), meshes.pop().unwrap(), statistics);
     let cores = (0..count)
         .zip(meshes)
         .map(|(index, mesh)| {

@@ -46,9 +46,12 @@ async fn serve_plain(address: SocketAddr, folder: Rc<Folder>) {
 }
 
 async fn serve_tls(web: Arc<Web>, folder: Rc<Folder>) {
-    let Some(Https { credential, place }) = &web.https else {
-        return;
-    };
+    let Some(https) = &web.https else { return };
+    let Https {
+        credential,
+        place,
+        handover,
+    } = https;
     let server = HttpServer::new(async move |request: &Request| folder.answer(request, true));
     let start = |tcp: TcpStream| {
         // Without a certificate there is nothing to say.
@@ -57,7 +60,7 @@ async fn serve_tls(web: Arc<Web>, folder: Rc<Folder>) {
         }
     };
     match place {
-        Place::Shared(_, handover) => loop {
+        Place::Shared(_) => loop {
             start(handover.take().await);
         },
         Place::Own(address) => {

@@ -29,6 +29,9 @@ pub trait Disk: Clone + fmt::Debug + Send + 'static {
     /// Replaces a small file, atomically and durably.
     fn replace(&self, name: &str, parts: &mut dyn Iterator<Item = Vec<u8>>) -> io::Result<()>;
 
+    /// Adds to a small file, durably; after an error or a crash some of it may be there.
+    fn append(&self, name: &str, parts: &mut dyn Iterator<Item = Vec<u8>>) -> io::Result<()>;
+
     /// The path of a file, for messages.
     fn describe(&self, name: &str) -> String;
 }

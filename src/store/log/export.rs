@@ -4,7 +4,7 @@ use super::{LogOptions, LogStore, OpenError, Partitions, StoreDirectory};
 use crate::store::reference::{
     ExportError, ExportSource, ExportedNotification, ExportedQueue, Statistics,
 };
-use crate::store::{Id, Message, ServiceRecord, Store};
+use crate::store::{Id, IdKind, Location, Message, ServiceRecord, Store};
 use std::sync::Arc;
 
 /// All shards of a directory, none of which is changed.
@@ -69,11 +69,27 @@ impl ExportSource for ExportedStore {
         Ok(())
     }
 
-    /// None: they are kept in memory.
     fn notifications(
         &mut self,
-        _: &mut dyn FnMut(ExportedNotification<'_>) -> Result<(), ExportError>,
+        each: &mut dyn FnMut(ExportedNotification<'_>) -> Result<(), ExportError>,
     ) -> Result<(), ExportError> {
+        for store in &self.0 {
+            for (notifier_id, notes) in store.notes() {
+                let Some(Location::Queue(slot)) = store.find(IdKind::Notifier, &notifier_id) else {
+                    continue;
+                };
+                let Some(notifier) = store.queue(slot).notifier else {
+                    continue;
+                };
+                for note in &notes {
+                    each(ExportedNotification {
+                        notifier_id: &notifier_id,
+                        secret: &notifier.dh_secret,
+                        note,
+                    })?;
+                }
+            }
+        }
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use super::targets::Targets;
 use super::{Directory, LogOptions, Partitions};
 use crate::store::reference::{ImportSink, SinkError, Statistics};
 use crate::store::{
-    ActiveDays, Id, LinkContent, Message, QueueRecord, ServiceRecord, StoreError, Totals,
+    ActiveDays, Id, LinkContent, Message, Note, QueueRecord, ServiceRecord, StoreError, Totals,
 };
 use std::fs::{self, File};
 use std::io;
@@ -127,9 +127,8 @@ impl ImportSink for ImportedStore<'_> {
         taken(self.targets()?.put_message(recipient_id, message)?)
     }
 
-    /// Nothing: notifications are kept in memory.
-    fn notification(&mut self, _: &Id, _: &Id, _: i64) -> Result<(), SinkError> {
-        Ok(())
+    fn notification(&mut self, notifier_id: &Id, note: Note) -> Result<(), SinkError> {
+        taken(self.targets()?.put_note(notifier_id, note))
     }
 
     /// Nothing: counters begin with each start; days of use come with the queues.

@@ -9,6 +9,7 @@ use crate::store::{Id, IdKind};
 use aes::Aes128;
 use aes::cipher::{BlockEncrypt, KeyInit};
 use std::fmt;
+use std::hint::black_box;
 
 /// Bits of a hash that choose the table.
 const TABLE_BITS: u32 = 12;
@@ -118,6 +119,12 @@ impl Table {
             .map(move |(at, cell)| (at, (cell & slot_mask) >> KIND_BITS))
     }
 
+    /// The cell where the search for a hash begins.
+    fn first_cell(&self, hash: Hash) -> u32 {
+        let at = hash.position(self.cells.len());
+        self.cells.get(at).copied().unwrap_or(FREE)
+    }
+
     fn put(&mut self, cell: u32, hash: Hash) {
         let len = self.cells.len();
         let start = hash.position(len);
@@ -157,6 +164,17 @@ impl Table {
 /// Bits needed for slots up to `slot`, such that no cell looks like a free one.
 fn slot_bits(slot: u32) -> u32 {
     (u32::BITS - (slot + 1).leading_zeros()).max(FIRST_SLOT_BITS)
+}
+
+/// An id that comes into the index.
+#[derive(Debug, Clone, Copy)]
+pub struct NewId {
+    /// Its space.
+    pub kind: IdKind,
+    /// Its hash.
+    pub hash: Hash,
+    /// Where it leads.
+    pub slot: u32,
 }
 
 /// All ids of a shard.
@@ -219,6 +237,18 @@ impl Index {
             table.rebuild(bits, &hash_of);
         }
         table.put(table.cell(kind, hash, slot), hash);
+    }
+
+    /// Adds many ids that are not there. Their cells are looked at first: the processor fetches them
+    /// side by side then, which is most of the cost.
+    pub fn insert_all(&mut self, ids: &[NewId], hash_of: impl Fn(IdKind, u32) -> Option<Hash>) {
+        let cells = ids
+            .iter()
+            .map(|id| self.tables[id.hash.table()].first_cell(id.hash));
+        black_box(cells.fold(0, |sum, cell| sum ^ cell));
+        for NewId { kind, hash, slot } in ids {
+            self.insert(*kind, *hash, *slot, &hash_of);
+        }
     }
 
     /// Removes an id.

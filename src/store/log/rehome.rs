@@ -375,5 +375,10 @@ fn move_all(
             targets.put_message(&record.recipient_id, message)?;
         }
     }
+    for (notifier_id, notes) in source.notes() {
+        for note in notes {
+            targets.put_note(&notifier_id, note);
+        }
+    }
     Ok(())
 }

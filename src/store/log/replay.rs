@@ -5,14 +5,17 @@ use super::codec::{self, QueuePayload};
 use super::days;
 use super::disk::{Disk, Memory};
 use super::frame::Frame;
-use super::index::Index;
+use super::index::{Index, NewId};
 use super::recovery::{Damage, RecoveryReport};
 use super::slots::Entry;
 use super::store::{KINDS, LogStore, Service, queue_ids};
 use super::supply::file_name;
 use super::walk::{Piece, records};
-use crate::store::Id;
+use crate::store::{Id, IdKind};
 use std::collections::{HashMap, VecDeque};
+
+/// Ids entered into the index together.
+const INDEXED_TOGETHER: usize = 64;
 
 type Hasher = foldhash::fast::RandomState;
 
@@ -165,13 +168,14 @@ impl<D: Disk> Replay<D> {
             };
         }
         store.index = Index::with_capacity(ids, slots);
+        let mut found = Vec::with_capacity(INDEXED_TOGETHER + KINDS.len());
         for slot in 0..slots {
             let Some(place) = store.slots.record(slot) else {
                 continue;
             };
             if let Some(alias) = store.alias(slot) {
                 store.journal.enliven(place);
-                store.index_id(alias.kind, &alias.id, slot);
+                note_id(store, alias.kind, &alias.id, slot, &mut found);
                 continue;
             }
             let queue = store.queue_payload(slot).and_then(codec::read_queue);
@@ -187,7 +191,11 @@ impl<D: Disk> Replay<D> {
             let link_id = queue.record.link_id;
             let link = link_id.and_then(|id| self.links.get(&(queue.birth, id)).copied());
             attach_queue(store, slot, place, &queue, link);
+            for (kind, id) in queue_ids(&queue.record) {
+                note_id(store, kind, &id, slot, &mut found);
+            }
         }
+        store.index_ids(&found);
     }
 
     /// Takes over days of use that the records do not tell.
@@ -241,6 +249,22 @@ impl<D: Disk> Replay<D> {
     }
 }
 
+/// Notes an id for the index, and enters those noted when they are many.
+fn note_id<D: Disk>(
+    store: &mut LogStore<D>,
+    kind: IdKind,
+    id: &Id,
+    slot: u32,
+    found: &mut Vec<NewId>,
+) {
+    let hash = store.hasher.hash(kind, id);
+    found.push(NewId { kind, hash, slot });
+    if found.len() >= INDEXED_TOGETHER {
+        store.index_ids(found);
+        found.clear();
+    }
+}
+
 fn attach_queue<D: Disk>(
     store: &mut LogStore<D>,
     slot: u32,
@@ -250,9 +274,6 @@ fn attach_queue<D: Disk>(
 ) {
     store.journal.enliven(place);
     store.slots.set_recorded_active(slot, queue.active);
-    for (kind, id) in queue_ids(&queue.record) {
-        store.index_id(kind, &id, slot);
-    }
     store.count_queue(&queue.record);
     if let Some(place) = link {
         store.journal.enliven(place);

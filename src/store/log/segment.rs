@@ -179,6 +179,14 @@ impl Disk for Directory {
         self.sync()
     }
 
+    fn append(&self, name: &str, parts: &mut dyn Iterator<Item = Vec<u8>>) -> io::Result<()> {
+        let mut file = OpenOptions::new().append(true).open(self.file(name))?;
+        for part in parts {
+            file.write_all(&part)?;
+        }
+        file.sync_data()
+    }
+
     fn describe(&self, name: &str) -> String {
         self.file(name).display().to_string()
     }

@@ -2,7 +2,7 @@
 
 use super::codec::{self, AliasPayload};
 use super::disk::Disk;
-use super::index::{Hash, IdHasher, Index};
+use super::index::{Hash, IdHasher, Index, NewId};
 use super::journal::Journal;
 use super::slots::{Entry, Slots};
 use super::supply::{PrepareSegment, Prepared, RemoveSegment};
@@ -114,6 +114,11 @@ impl<D: Disk> LogStore<D> {
         self.journal.segment_ready(prepared)
     }
 
+    /// Whether enough segments are ready for whatever comes next.
+    pub fn is_supplied(&self) -> bool {
+        self.journal.is_supplied()
+    }
+
     /// An unused segment to be removed by a thread that may wait.
     pub fn surplus_segment(&mut self) -> Option<RemoveSegment<D>> {
         self.journal.surplus_segment()
@@ -201,6 +206,12 @@ impl<D: Disk> LogStore<D> {
     }
 
     pub(super) fn index_id(&mut self, kind: IdKind, id: &Id, slot: u32) {
+        let hash = self.hasher.hash(kind, id);
+        self.index_ids(&[NewId { kind, hash, slot }]);
+    }
+
+    /// Enters ids that are not there.
+    pub(super) fn index_ids(&mut self, ids: &[NewId]) {
         let Self {
             journal,
             slots,
@@ -211,7 +222,7 @@ impl<D: Disk> LogStore<D> {
         let hash_of = |kind: IdKind, slot: u32| -> Option<Hash> {
             Some(hasher.hash(kind, &id_of(journal, slots, slot, kind)?))
         };
-        index.insert(kind, hasher.hash(kind, id), slot, hash_of);
+        index.insert_all(ids, hash_of);
     }
 
     pub(super) fn unindex_id(&mut self, kind: IdKind, id: &Id, slot: u32) {

@@ -102,6 +102,11 @@ impl<D: Disk> Journal<D> {
         self.failed = false;
     }
 
+    /// Whether as many segments are ready as are kept.
+    pub(super) fn is_supplied(&self) -> bool {
+        self.ready.len() >= READY_SEGMENTS
+    }
+
     /// Whether space runs out.
     pub(super) fn is_short(&self) -> bool {
         self.ready.len() <= RESERVED_SEGMENTS

@@ -1,13 +1,15 @@
 //! Shards that are being filled: with those of another number, or with what is imported.
 
 use super::disk::Disk as _;
+use super::notes::{Notes, NotesBatch};
 use super::rehome::{RehomeError, at, shard_of};
 use super::store::queue_ids;
 use super::{Directory, LogOptions, LogStore, Partitions, Promise};
 use crate::store::{
-    ActiveDays, Id, IdKind, LinkContent, Location, Message, QueueRecord, ServiceRecord, Store,
-    StoreError, Totals,
+    ActiveDays, Id, IdKind, LinkContent, Location, Message, Note, QueueRecord, ServiceRecord,
+    Store, StoreError, Totals,
 };
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -133,12 +135,30 @@ impl Targets {
         Ok(true)
     }
 
+    /// Adds the next waiting note of a notifier whose queue was put; false when it was not.
+    pub(super) fn put_note(&mut self, notifier_id: &Id, note: Note) -> bool {
+        let find = |target: &Target| target.store.find(IdKind::Notifier, notifier_id);
+        let shard = self.home_of(notifier_id);
+        let shard = match self.shards.get(usize::from(shard)).and_then(find) {
+            Some(Location::Queue(_)) => shard,
+            // Notes are with the queue.
+            Some(Location::Shard(shard)) => shard,
+            None => return false,
+        };
+        let Some(target) = self.shards.get_mut(usize::from(shard)) else {
+            return false;
+        };
+        target.notes.entry(*notifier_id).or_default().push(note);
+        true
+    }
+
     /// Makes everything durable, and tells what there is.
     pub(super) fn complete(self) -> Result<Totals, RehomeError> {
         let mut totals = Totals::default();
         for mut target in self.shards {
             target.store.finish()?;
             target.store.save_days().run().map_err(at(&self.path))?;
+            target.save_notes().map_err(at(&self.path))?;
             totals += target.store.totals();
         }
         Ok(totals)
@@ -149,6 +169,7 @@ impl Targets {
 #[derive(Debug)]
 struct Target {
     store: LogStore,
+    notes: Notes,
     unsynced: usize,
 }
 
@@ -165,7 +186,22 @@ impl Target {
             ..options.clone()
         };
         let (store, _) = LogStore::open(disk, shard, Arc::clone(partitions), &options)?;
-        Ok(Self { store, unsynced: 0 })
+        Ok(Self {
+            store,
+            notes: Notes::new(),
+            unsynced: 0,
+        })
+    }
+
+    fn save_notes(&self) -> io::Result<()> {
+        if self.notes.is_empty() {
+            return Ok(());
+        }
+        let mut batch = NotesBatch::default();
+        for (notifier_id, notes) in &self.notes {
+            batch.put(notifier_id, notes);
+        }
+        self.store.notes_file().replace(vec![batch])
     }
 
     /// Gets room for a change and counts it.

@@ -8,7 +8,9 @@ use super::store_log::{LogRecord, write_queue, write_record, write_service};
 use crate::crypto::keys::SharedSecret;
 use crate::crypto::smp_box::BoxKey;
 use crate::protocol::error::BlockingInfo;
-use crate::store::{ActiveDays, Id, LinkContent, Message, QueueRecord, QueueStatus, ServiceRecord};
+use crate::store::{
+    ActiveDays, Id, LinkContent, Message, Note, QueueRecord, QueueStatus, ServiceRecord,
+};
 use rand::CryptoRng;
 use std::error::Error;
 use std::fs::{self, File, OpenOptions};
@@ -71,10 +73,8 @@ pub struct ExportedNotification<'a> {
     pub notifier_id: &'a Id,
     /// The secret of this notifier.
     pub secret: &'a SharedSecret,
-    /// Which message came.
-    pub message_id: &'a Id,
-    /// When, seconds since the Unix epoch.
-    pub seconds: i64,
+    /// What it is.
+    pub note: &'a Note,
 }
 
 /// Choices of an export.
@@ -173,13 +173,12 @@ pub fn export_dir(
         let ExportedNotification {
             notifier_id,
             secret,
-            message_id,
-            seconds,
+            note,
         } = notification;
         let key = BoxKey::from(secret);
         let mut boxed = Ok(());
         out.line(|line| {
-            boxed = write_notification_line(line, rng, &key, notifier_id, message_id, seconds);
+            boxed = write_notification_line(line, rng, &key, notifier_id, note);
         })?;
         boxed.map_err(|e| ExportError::Source(Box::new(e)))?;
         report.notifications += 1;

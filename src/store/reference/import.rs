@@ -13,15 +13,15 @@ use super::lines::Lines;
 use super::message_log::{LoggedMessage, parse_message_line};
 use super::message_run::MessageRun;
 use super::notification_log::parse_notification_line;
-use super::replay::{PROGRESS_LINES, replay_file};
+use super::replay::replay_file;
 use super::statistics::Statistics;
 use super::text::DAY_SECONDS;
-use super::warning::Reason;
+use super::warning::{Reason, Warnings};
 use crate::crypto::keys::SharedSecret;
 use crate::crypto::smp_box::BoxKey;
 use crate::store::Id;
 use sink::Nowhere;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
@@ -29,6 +29,10 @@ use std::path::{Path, PathBuf};
 /// Bytes read at once.
 const READ_BUFFER: usize = 256 * 1024;
 const SECOND_NANOS: i64 = 1_000_000_000;
+/// Bytes between two reports of progress.
+const PROGRESS_BYTES: u64 = 1 << 20;
+
+type Hasher = foldhash::quality::RandomState;
 
 /// Reads a state directory and hands over what is in it. Nothing in the directory is changed.
 pub fn import_dir(
@@ -50,12 +54,38 @@ struct Import<'a> {
     options: &'a ImportOptions,
     sink: &'a mut dyn ImportSink,
     report: ImportReport,
-    done: u64,
-    total: u64,
+    progress: Progress,
     /// Recipient ids of the queues taken, ascending.
     known: Vec<Id>,
-    /// Secrets of the notifiers taken, if there is a file of notifications.
-    notifiers: HashMap<Id, SharedSecret, foldhash::quality::RandomState>,
+    /// Secrets of the notifiers taken for which there are notifications.
+    notifiers: HashMap<Id, SharedSecret, Hasher>,
+}
+
+/// How far an import is.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Bytes of what is complete.
+    done: u64,
+    total: u64,
+    reported: u64,
+}
+
+impl Progress {
+    /// Reports `bytes` of what is under way, now and then.
+    fn report(&mut self, bytes: u64, sink: &mut dyn ImportSink) {
+        let done = self.done + bytes;
+        if done >= self.reported + PROGRESS_BYTES {
+            self.reported = done;
+            sink.progress(done, self.total);
+        }
+    }
+
+    /// Reports that `bytes` more are complete.
+    fn complete(&mut self, bytes: u64, sink: &mut dyn ImportSink) {
+        self.done += bytes;
+        self.reported = self.done;
+        sink.progress(self.done, self.total);
+    }
 }
 
 impl<'a> Import<'a> {
@@ -68,18 +98,25 @@ impl<'a> Import<'a> {
             directory,
             options,
             sink,
-            report: ImportReport::default(),
-            done: 0,
-            total: 0,
+            report: ImportReport {
+                warnings: Warnings::with_log(options.warnings_file.clone()),
+                ..ImportReport::default()
+            },
+            progress: Progress::default(),
             known: Vec::new(),
             notifiers: HashMap::default(),
         };
-        for name in [MESSAGES, NOTIFICATIONS, STATISTICS, this.store_log()?] {
-            this.total += this.len(name)?.unwrap_or(0);
+        let mut total = 2 * this.store_log_len()?;
+        for name in [MESSAGES, NOTIFICATIONS, STATISTICS] {
+            total += this.len(name)?.unwrap_or(0);
         }
-        if this.len(MESSAGES)?.is_some() && this.has_journal() {
-            return Err(ImportError::TwoMessageStores);
+        if this.has_journal() {
+            total += this.store_log_len()?;
+            if this.len(MESSAGES)?.is_some() {
+                return Err(ImportError::TwoMessageStores);
+            }
         }
+        this.progress.total = total;
         Ok(this)
     }
 
@@ -132,6 +169,10 @@ impl<'a> Import<'a> {
         }
     }
 
+    fn store_log_len(&self) -> Result<u64, ImportError> {
+        Ok(self.len(self.store_log()?)?.unwrap_or(0))
+    }
+
     fn open(&self, name: &str) -> Result<BufReader<File>, ImportError> {
         let file = File::open(self.path(name)).map_err(self.failed(name))?;
         Ok(BufReader::with_capacity(READ_BUFFER, file))
@@ -163,8 +204,7 @@ impl<'a> Import<'a> {
                 path: self.path(STATISTICS),
                 source,
             })?;
-        self.done += len;
-        self.sink.progress(self.done, self.total);
+        self.progress.complete(len, self.sink);
         Ok(Some(statistics))
     }
 
@@ -175,12 +215,13 @@ impl<'a> Import<'a> {
             self.report.warnings.add(name, None, reason);
         }
         let reader = self.open(name)?;
-        let (done, total) = (self.done, self.total);
-        let mut progress = |bytes| self.sink.progress(done + bytes, total);
-        let replayed = replay_file(reader, name, &mut progress).map_err(self.failed(name))?;
-        self.done += self.len(name)?.unwrap_or(0);
+        let warnings = &mut self.report.warnings;
+        let mut progress = |bytes| self.progress.report(bytes, self.sink);
+        let replayed = replay_file(reader, name, warnings, &mut progress);
+        let replayed = replayed.map_err(self.failed(name))?;
+        let len = self.store_log_len()?;
+        self.progress.complete(len, self.sink);
         self.report.store_log_lines = replayed.lines;
-        self.report.warnings.append(&replayed.warnings);
         for service in &replayed.services {
             let result = self.sink.service(service.clone());
             self.report.services += u64::from(self.taken(result, name, None)?);
@@ -193,12 +234,16 @@ impl<'a> Import<'a> {
             ),
             None => (&none, 0),
         };
-        let keep_notifiers = self.len(NOTIFICATIONS)?.is_some();
-        for entry in replayed.into_queues() {
+        let notified = self.notified()?;
+        let count = replayed.queue_count() as u64;
+        for (n, entry) in (0..).zip(replayed.into_queues()) {
+            let bytes = u128::from(len) * n / u128::from(count.max(1));
+            let bytes = u64::try_from(bytes).unwrap_or(len);
+            self.progress.report(bytes, self.sink);
             let id = entry.record.recipient_id;
             let notifier = entry.record.notifier.as_ref();
             let notifier = notifier
-                .filter(|_| keep_notifiers)
+                .filter(|n| notified.contains(&n.notifier_id))
                 .map(|n| (n.notifier_id, n.dh_secret.clone()));
             let days = active.days_of(&id, today);
             let result = self.sink.queue(entry.record, entry.link, days);
@@ -208,7 +253,24 @@ impl<'a> Import<'a> {
                 self.notifiers.extend(notifier);
             }
         }
+        self.progress.complete(len, self.sink);
         Ok(())
+    }
+
+    /// Notifiers for which there are notifications.
+    fn notified(&self) -> Result<HashSet<Id, Hasher>, ImportError> {
+        let mut notified = HashSet::default();
+        if self.len(NOTIFICATIONS)?.is_none() {
+            return Ok(notified);
+        }
+        let mut lines = Lines::new(self.open(NOTIFICATIONS)?);
+        while let Some(line) = lines.next_line().map_err(self.failed(NOTIFICATIONS))? {
+            // What is no notification is told when they are taken.
+            if let Ok((id, _)) = line.and_then(parse_notification_line) {
+                notified.insert(id);
+            }
+        }
+        Ok(notified)
     }
 
     fn is_known(&self, recipient_id: &Id) -> bool {
@@ -247,9 +309,7 @@ impl<'a> Import<'a> {
         while let Some(parsed) = lines.next_line().map_err(self.failed(MESSAGES))? {
             let parsed = parsed.and_then(parse_message_line);
             let (line, bytes) = (lines.line(), lines.bytes());
-            if line.is_multiple_of(PROGRESS_LINES) {
-                self.sink.progress(self.done + bytes, self.total);
-            }
+            self.progress.report(bytes, self.sink);
             let (id, message) = match parsed {
                 Ok(parsed) => parsed,
                 Err(e) => {
@@ -281,23 +341,34 @@ impl<'a> Import<'a> {
         if let Some((current, _)) = queue {
             self.flush(&current, &mut run)?;
         }
-        self.done += len;
-        self.sink.progress(self.done, self.total);
+        self.progress.complete(len, self.sink);
         Ok(())
     }
 
     fn import_journal(&mut self) -> Result<(), ImportError> {
         let directory = self.path(JOURNAL);
         let mut run = MessageRun::new(self.options.quota);
+        let len = self.store_log_len()?;
+        // The parts of the directory are visited in order, and ids are random.
+        let parts = fs::read_dir(&directory).map_err(self.failed(JOURNAL))?;
+        let parts = parts.count().max(1) as u64;
+        let (mut begun, mut part) = (0, Vec::new());
         // Apart, since visiting borrows them while queues are taken.
         let mut warnings = std::mem::take(&mut self.report.warnings);
         let visited = visit_queues(&directory, &mut warnings, &mut |queue, warnings| {
+            let path = queue.path.strip_prefix(&directory).ok();
+            let first = path.and_then(|path| path.iter().next()).unwrap_or_default();
+            if first.as_encoded_bytes() != part {
+                self.progress.report(len / parts * begun, self.sink);
+                part = first.as_encoded_bytes().to_vec();
+                begun += 1;
+            }
             if !self.is_known(&queue.recipient_id) {
                 warnings.add(&queue.name, None, Reason::UnknownQueue);
                 return Ok(());
             }
             let (mut expired, mut refused) = (0, 0);
-            let bytes = read_journal_queue(queue, warnings, &mut |message| {
+            read_journal_queue(queue, warnings, &mut |message| {
                 if self.has_expired(&message) {
                     expired += 1;
                 } else if !run.push(message) {
@@ -308,13 +379,11 @@ impl<'a> Import<'a> {
             for _ in 0..refused {
                 warnings.add(&queue.name, None, Reason::QueueFull);
             }
-            self.done += bytes;
-            self.total += bytes;
-            self.sink.progress(self.done, self.total);
             self.flush(&queue.recipient_id, &mut run)
         });
-        warnings.append(&self.report.warnings);
+        warnings.append(std::mem::take(&mut self.report.warnings));
         self.report.warnings = warnings;
+        self.progress.complete(len, self.sink);
         visited
     }
 
@@ -327,18 +396,17 @@ impl<'a> Import<'a> {
         while let Some(parsed) = lines.next_line().map_err(self.failed(NOTIFICATIONS))? {
             let parsed = parsed.and_then(parse_notification_line);
             let line = Some(lines.line());
-            let notification = match parsed {
+            let (id, note) = match parsed {
                 Ok(notification) => notification,
                 Err(e) => {
                     self.report.warnings.add(NOTIFICATIONS, line, e);
                     continue;
                 }
             };
-            let id = notification.notifier_id;
             if self
                 .options
                 .notifications_since
-                .is_some_and(|since| notification.seconds < since)
+                .is_some_and(|since| note.at < since)
             {
                 self.report.notifications_expired += 1;
                 continue;
@@ -352,16 +420,20 @@ impl<'a> Import<'a> {
                 self.report.warnings.add(NOTIFICATIONS, line, reason);
                 continue;
             };
-            let Some((message_id, seconds)) = notification.open(key) else {
+            if note
+                .sealed
+                .as_ref()
+                .and_then(|meta| meta.open(key))
+                .is_none()
+            {
                 let reason = Reason::NotForThisQueue;
                 self.report.warnings.add(NOTIFICATIONS, line, reason);
                 continue;
-            };
-            let result = self.sink.notification(&id, &message_id, seconds);
+            }
+            let result = self.sink.notification(&id, note);
             self.report.notifications += u64::from(self.taken(result, NOTIFICATIONS, line)?);
         }
-        self.done += len;
-        self.sink.progress(self.done, self.total);
+        self.progress.complete(len, self.sink);
         Ok(())
     }
 }

@@ -21,6 +21,7 @@ mod store_log;
 mod text;
 mod time_text;
 mod warning;
+mod warning_log;
 
 #[cfg(test)]
 mod tests;
@@ -37,7 +38,7 @@ pub use journal::{JournalError, JournalQueue, read_journal_queue};
 pub use lines::{Lines, MAX_LINE_LEN};
 pub use message_log::{EmptyBody, LoggedMessage, parse_message_line, write_message_line};
 pub use message_run::MessageRun;
-pub use notification_log::{LoggedNotification, parse_notification_line, write_notification_line};
+pub use notification_log::{parse_notification_line, write_notification_line};
 pub use replay::{Refusal, Replay, Replayed, replay};
 pub use statistics::{
     Numbers, ProxyStatistics, ServiceStatistics, Statistics, StatisticsError, StatisticsSections,

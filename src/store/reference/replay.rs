@@ -13,9 +13,6 @@ use thiserror::Error;
 type Hasher = foldhash::quality::RandomState;
 type Ids = HashSet<Id, Hasher>;
 
-/// Lines between two reports of progress.
-pub(super) const PROGRESS_LINES: u64 = 100_000;
-
 /// Why a record changes nothing: the rules of run time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Refusal {
@@ -94,23 +91,26 @@ impl Replayed {
 
 /// Reads a store log to its end.
 pub fn replay(reader: impl BufRead) -> io::Result<Replayed> {
-    replay_file(reader, STORE_LOG, &mut |_| {})
+    let mut warnings = Warnings::default();
+    let replayed = replay_file(reader, STORE_LOG, &mut warnings, &mut |_| {})?;
+    Ok(Replayed {
+        warnings,
+        ..replayed
+    })
 }
 
-/// [`replay`] that names the file in its warnings and reports how many bytes it has read.
+/// [`replay`] with warnings elsewhere, which name the file; reports how many bytes it has read.
 pub(super) fn replay_file(
     reader: impl BufRead,
     file: &str,
+    warnings: &mut Warnings,
     progress: &mut dyn FnMut(u64),
 ) -> io::Result<Replayed> {
     let mut records = Records::new(reader);
     let mut replay = Replay::default();
-    let mut warnings = Warnings::default();
     while let Some(record) = records.next() {
         let line = records.line();
-        if line.is_multiple_of(PROGRESS_LINES) {
-            progress(records.bytes());
-        }
+        progress(records.bytes());
         match record {
             Ok(record) => {
                 if matches!(&record, LogRecord::Create(entry) if entry.unusable_link) {
@@ -124,13 +124,12 @@ pub(super) fn replay_file(
             Err(ReadError::Io(e)) => return Err(e),
         }
     }
-    progress(records.bytes());
     Ok(Replayed {
         queues: replay.queues,
         deleted: replay.deleted,
         services: replay.services.into_values().collect(),
         lines: records.line(),
-        warnings,
+        warnings: Warnings::default(),
     })
 }
 

@@ -2,11 +2,14 @@
 
 use super::replay::Refusal;
 use super::text::Malformed;
+use super::warning_log::WarningLog;
 use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// Most warnings that are kept; the rest is only counted.
-pub const MAX_WARNINGS: usize = 1000;
+/// Most warnings that are kept; when there are more, all are in a file, if one was named.
+pub const MAX_WARNINGS: usize = 100;
 
 /// What was wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -86,30 +89,58 @@ impl fmt::Display for Warning {
 }
 
 /// The first [`MAX_WARNINGS`] warnings and the number of all.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Default)]
 pub struct Warnings {
     list: Vec<Warning>,
     count: u64,
+    log: Option<WarningLog>,
+}
+
+impl PartialEq for Warnings {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.list, self.count) == (&other.list, other.count)
+    }
 }
 
 impl Warnings {
-    /// Adds one.
-    pub fn add(&mut self, file: &str, line: Option<u64>, reason: impl Into<Reason>) {
-        self.count += 1;
-        if self.list.len() < MAX_WARNINGS {
-            self.list.push(Warning {
-                file: file.to_owned(),
-                line,
-                reason: reason.into(),
-            });
+    /// None yet; once there are too many to be kept, all are written to this file.
+    pub fn with_log(path: Option<PathBuf>) -> Self {
+        Self {
+            log: path.map(WarningLog::new),
+            ..Self::default()
         }
     }
 
-    /// Adds those of another list.
-    pub(super) fn append(&mut self, other: &Self) {
-        let room = MAX_WARNINGS - self.list.len();
-        self.list.extend(other.list.iter().take(room).cloned());
-        self.count += other.count;
+    /// Adds one.
+    pub fn add(&mut self, file: &str, line: Option<u64>, reason: impl Into<Reason>) {
+        self.push(Warning {
+            file: file.to_owned(),
+            line,
+            reason: reason.into(),
+        });
+    }
+
+    fn push(&mut self, warning: Warning) {
+        self.count += 1;
+        if self.list.len() < MAX_WARNINGS {
+            self.list.push(warning);
+        } else if let Some(log) = &mut self.log {
+            log.write(&self.list, &warning);
+        }
+    }
+
+    /// Adds those that another list has kept, and the number of the others.
+    pub(super) fn append(&mut self, other: Self) {
+        self.count += other.count - other.list.len() as u64;
+        other
+            .list
+            .into_iter()
+            .for_each(|warning| self.push(warning));
+    }
+
+    /// Completes the file, if there is one, and says where it is, or why it is not complete.
+    pub fn finish_log(&mut self) -> Option<(&Path, io::Result<()>)> {
+        self.log.as_mut().and_then(WarningLog::finish)
     }
 
     /// The warnings kept.

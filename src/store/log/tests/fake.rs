@@ -187,6 +187,11 @@ impl Disk for FakeDisk {
         Ok(())
     }
 
+    fn append(&self, name: &str, parts: &mut dyn Iterator<Item = Vec<u8>>) -> io::Result<()> {
+        self.edit(name, |content| content.extend(parts.flatten()));
+        Ok(())
+    }
+
     fn describe(&self, name: &str) -> String {
         name.to_owned()
     }

@@ -4,7 +4,9 @@ use crate::store::reference::file_names::{JOURNAL, MESSAGES, STORE_LOG};
 use crate::store::reference::journal::JournalError;
 use crate::store::reference::statistics::{Statistics, StatisticsError};
 use crate::store::reference::warning::Warnings;
-use crate::store::{ActiveDays, Id, LinkContent, Message, QueueRecord, ServiceRecord, StoreError};
+use crate::store::{
+    ActiveDays, Id, LinkContent, Message, Note, QueueRecord, ServiceRecord, StoreError,
+};
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
@@ -30,19 +32,14 @@ pub trait ImportSink {
     /// The next message of a queue that was taken.
     fn message(&mut self, recipient_id: &Id, message: Message<'_>) -> Result<(), SinkError>;
 
-    /// The next notification of a notifier whose queue was taken: which message came, and when
-    /// (seconds since the Unix epoch).
-    fn notification(
-        &mut self,
-        notifier_id: &Id,
-        message_id: &Id,
-        seconds: i64,
-    ) -> Result<(), SinkError>;
+    /// The next notification of a notifier whose queue was taken.
+    fn notification(&mut self, notifier_id: &Id, note: Note) -> Result<(), SinkError>;
 
     /// Counters and sets of active queues; the numbers of what is there now are in the report.
     fn statistics(&mut self, statistics: &Statistics) -> Result<(), SinkError>;
 
-    /// How much has been read, in bytes. A journal adds to `total` what it turns out to have.
+    /// How much is done of how much, in bytes: queues count when they are read and again when they
+    /// are handed over, a journal as much as the queues.
     fn progress(&mut self, done: u64, total: u64) {
         let _ = (done, total);
     }
@@ -69,7 +66,7 @@ impl From<StoreError> for SinkError {
 }
 
 /// Choices of an import.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportOptions {
     /// Messages that a queue holds.
     pub quota: usize,
@@ -79,6 +76,8 @@ pub struct ImportOptions {
     pub notifications_since: Option<i64>,
     /// When a day of the statistics begins, seconds after midnight (UTC).
     pub day_starts_at: i64,
+    /// A file for all warnings, should there be more than are kept.
+    pub warnings_file: Option<PathBuf>,
 }
 
 impl Default for ImportOptions {
@@ -89,12 +88,13 @@ impl Default for ImportOptions {
             messages_since: None,
             notifications_since: None,
             day_starts_at: 0,
+            warnings_file: None,
         }
     }
 }
 
 /// What was imported.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, PartialEq, Default)]
 pub struct ImportReport {
     /// Lines of the store log.
     pub store_log_lines: u64,
@@ -176,7 +176,7 @@ impl ImportSink for Nowhere {
         Ok(())
     }
 
-    fn notification(&mut self, _: &Id, _: &Id, _: i64) -> Result<(), SinkError> {
+    fn notification(&mut self, _: &Id, _: Note) -> Result<(), SinkError> {
         Ok(())
     }
 

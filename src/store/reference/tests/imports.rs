@@ -8,7 +8,7 @@ use crate::store::reference::{
     check_dir, import_dir, parse_message_line, queue_hash, write_message_line,
     write_notification_line,
 };
-use crate::store::{Message, MessageKind};
+use crate::store::{Message, MessageKind, Note};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use std::fs;
@@ -336,7 +336,8 @@ fn notifications_that_cannot_be_kept_are_warnings() {
         (&other, 3, 13, 50),
         (&good, 3, 14, 51),
     ] {
-        write_notification_line(&mut out, &mut rng, key, &id(n), &id(message), seconds).unwrap();
+        let note = Note::new(id(message), seconds);
+        write_notification_line(&mut out, &mut rng, key, &id(n), &note).unwrap();
     }
     out.extend_from_slice(b"v2 x");
     fs::write(made.path().join(NOTIFICATIONS), out).unwrap();
@@ -345,8 +346,12 @@ fn notifications_that_cannot_be_kept_are_warnings() {
         ..ImportOptions::default()
     };
     let (report, recorder) = import(made.path(), &options);
+    let taken = recorder.notifications.iter();
+    let taken: Vec<_> = taken
+        .map(|(to, note)| (*to, note.message_id, note.at))
+        .collect();
     let expected = [(id(3), id(10), 50), (id(3), id(14), 51)];
-    assert_eq!(recorder.notifications, expected);
+    assert_eq!(taken, expected);
     assert_eq!((report.notifications, report.notifications_expired), (2, 1));
     use crate::store::reference::Malformed::Expected;
     let expected = [

@@ -3,12 +3,12 @@
 use super::*;
 use crate::crypto::smp_box::BoxKey;
 use crate::protocol::handshake::ServiceRole;
-use crate::store::MessageKind;
 use crate::store::reference::text::Malformed;
 use crate::store::reference::{
     EmptyBody, parse_message_line, parse_notification_line, replay, write_message_line,
     write_notification_line,
 };
+use crate::store::{MessageKind, Note};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha20Rng;
 
@@ -266,27 +266,28 @@ fn a_message_without_body_is_not_written() {
 fn the_recorded_notification_opens_with_the_secret_of_its_notifier() {
     let replayed = replay(&read("var/smp-server-store.log")[..]).unwrap();
     let text = read("var/smp-server-ntfs.log");
-    let logged = parse_notification_line(text.strip_suffix(b"\n").unwrap()).unwrap();
-    let (notifier_id, message_id, seconds) =
-        (logged.notifier_id, logged.message_id, logged.seconds);
+    let parse = |text: &[u8]| parse_notification_line(text.strip_suffix(b"\n").unwrap()).unwrap();
+    let (notifier_id, note) = parse(&text);
+    let open = |note: &Note, key: &BoxKey| note.sealed.as_ref().unwrap().open(key);
     let mut notifiers = replayed.into_queues().filter_map(|e| e.record.notifier);
     let notifier = notifiers.find(|n| n.notifier_id == notifier_id).unwrap();
     let key = BoxKey::from(&notifier.dh_secret);
-    assert_eq!(logged.clone().open(&key), Some((message_id, seconds)));
-    assert_eq!(logged.open(&BoxKey::new(&[9; 32])), None);
+    let told = Some((note.message_id, note.at));
+    assert_eq!(open(&note, &key), told);
+    assert_eq!(open(&note, &BoxKey::new(&[9; 32])), None);
 
     let mut rng = ChaCha20Rng::seed_from_u64(1);
-    let mut write = || {
+    let mut write = |note: &Note| {
         let mut out = Vec::new();
-        write_notification_line(&mut out, &mut rng, &key, &notifier_id, &message_id, seconds)
-            .unwrap();
+        write_notification_line(&mut out, &mut rng, &key, &notifier_id, note).unwrap();
         out
     };
-    let (first, second) = (write(), write());
+    assert_eq!(write(&note), text);
+    let own = Note::new(note.message_id, note.at);
+    let (first, second) = (write(&own), write(&own));
     assert_ne!(first, second, "nonces differ");
     assert_eq!(first.len(), text.len());
-    let again = parse_notification_line(first.strip_suffix(b"\n").unwrap()).unwrap();
-    assert_eq!(again.open(&key), Some((message_id, seconds)));
+    assert_eq!(open(&parse(&first).1, &key), told);
 }
 
 #[test]

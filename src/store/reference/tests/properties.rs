@@ -8,7 +8,7 @@ use crate::store::reference::{
     LoggedMessage, MessageRun, PeriodSets, Statistics, parse_message_line, parse_notification_line,
     replay, write_message_line, write_notification_line,
 };
-use crate::store::{LinkContent, MessageKind, ServiceRecord};
+use crate::store::{LinkContent, MessageKind, Note, ServiceRecord};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -213,13 +213,19 @@ proptest! {
         let key = BoxKey::new(&key);
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let mut out = Vec::new();
-        write_notification_line(&mut out, &mut rng, &key, &notifier_id, &message_id, seconds)
+        write_notification_line(&mut out, &mut rng, &key, &notifier_id, &Note::new(message_id, seconds))
             .unwrap();
         prop_assert_eq!(out.pop(), Some(b'\n'));
-        let logged = parse_notification_line(&out).unwrap();
-        prop_assert_eq!(logged.notifier_id, notifier_id);
-        prop_assert_eq!((logged.message_id, logged.seconds), (message_id, seconds));
-        prop_assert_eq!(logged.open(&key), Some((message_id, seconds)));
+        let (for_whom, note) = parse_notification_line(&out).unwrap();
+        prop_assert_eq!(for_whom, notifier_id);
+        prop_assert_eq!((note.message_id, note.at), (message_id, seconds));
+        let sealed = note.sealed.as_ref().unwrap();
+        prop_assert_eq!(sealed.open(&key), Some((message_id, seconds)));
+        // What is sealed stays as it is.
+        let mut again = Vec::new();
+        write_notification_line(&mut again, &mut rng, &key, &notifier_id, &note).unwrap();
+        prop_assert_eq!(again.pop(), Some(b'\n'));
+        prop_assert_eq!(again, out);
     }
 
     #[test]

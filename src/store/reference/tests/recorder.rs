@@ -4,14 +4,14 @@ use crate::store::reference::{
     ActiveSets, ExportError, ExportSource, ExportedNotification, ExportedQueue, ImportSink,
     LoggedMessage, QueueEntry, SinkError, Statistics,
 };
-use crate::store::{ActiveDays, Id, LinkContent, Message, QueueRecord, ServiceRecord};
+use crate::store::{ActiveDays, Id, LinkContent, Message, Note, QueueRecord, ServiceRecord};
 
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
     pub(super) services: Vec<ServiceRecord>,
     pub(super) queues: Vec<(QueueEntry, ActiveDays)>,
     pub(super) messages: Vec<(Id, LoggedMessage)>,
-    pub(super) notifications: Vec<(Id, Id, i64)>,
+    pub(super) notifications: Vec<(Id, Note)>,
     pub(super) statistics: Option<Statistics>,
     pub(super) progress: Vec<(u64, u64)>,
     /// A queue that is there already.
@@ -71,14 +71,8 @@ impl ImportSink for Recorder {
         Ok(())
     }
 
-    fn notification(
-        &mut self,
-        notifier_id: &Id,
-        message_id: &Id,
-        seconds: i64,
-    ) -> Result<(), SinkError> {
-        self.notifications
-            .push((*notifier_id, *message_id, seconds));
+    fn notification(&mut self, notifier_id: &Id, note: Note) -> Result<(), SinkError> {
+        self.notifications.push((*notifier_id, note));
         Ok(())
     }
 
@@ -131,14 +125,13 @@ impl ExportSource for Recorder {
         if let Some(failure) = self.failure.take() {
             return Err(ExportError::Source(failure.into()));
         }
-        for (notifier_id, message_id, seconds) in &self.notifications {
+        for (notifier_id, note) in &self.notifications {
             let mut notifiers = self.queues.iter().flat_map(|(e, _)| &e.record.notifier);
             let notifier = notifiers.find(|n| n.notifier_id == *notifier_id).unwrap();
             each(ExportedNotification {
                 notifier_id,
                 secret: &notifier.dh_secret,
-                message_id,
-                seconds: *seconds,
+                note,
             })?;
         }
         Ok(())

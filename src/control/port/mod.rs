@@ -1,0 +1,40 @@
+//! The language of the control port (spec: operations §3): commands, roles, and the form of every
+//! answer. Whoever runs a session brings bytes, clocks and what the shards told.
+
+mod command;
+mod connections;
+mod facts;
+mod lines;
+mod quota;
+mod role;
+mod show;
+mod sockets;
+mod threads;
+mod throttle;
+
+pub use command::{Command, ParseError};
+pub use connections::{CONNECTIONS_HEADER, ConnectionRow, connection_line};
+pub use facts::{ProcessFacts, runtime_facts};
+pub use lines::{Line, Lines, MAX_LINE};
+pub use quota::BlockedToday;
+pub use role::{Passwords, Role};
+pub use show::{blocked, deleted, queue_state, unblocked};
+pub use sockets::{socket_threads, sockets};
+pub use threads::{ThreadRow, threads};
+pub use throttle::Throttle;
+
+/// What a session begins with.
+pub const BANNER: &str = "SMP server control port\n'help' for supported commands\n";
+/// The answer to `help`, which does not tell everything there is.
+pub const HELP: &str = "commands: stats, stats-rts, clients, sockets, socket-threads, threads, \
+                        server-info, delete, save, help, quit";
+/// The answer to a command that the role does not allow.
+pub const REFUSED: &str = "AUTH";
+/// The answer when no queue has the id.
+pub const UNKNOWN_QUEUE: &str = "error: AUTH";
+/// The answer to a line that is longer than [`MAX_LINE`].
+pub const LINE_TOO_LONG: &str = "error: line too long";
+/// What `save` says before and after.
+pub const SAVING: &str = "saving server state...";
+/// See [`SAVING`].
+pub const SAVED: &str = "server state saved!";
