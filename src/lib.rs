@@ -10,6 +10,7 @@
 //! | [`store`] | what a shard keeps: queue records and messages behind one seam |
 //! | [`relay`] | the shard: a pure state machine from commands to answers |
 //! | [`session`] | the connection: a pure state machine from blocks to routed commands and back |
+//! | [`web`] | web pages and answers to requests for them, no I/O but files |
 //! | [`transport`] | TLS configuration and the TLS stream over glommio |
 //! | [`control`] | what an operator sees and does, without sockets and files |
 //! | [`runtime`] | executors, the mesh between them, timers, signals, shutdown |
@@ -26,3 +27,4 @@ pub mod runtime;
 pub mod session;
 pub mod store;
 pub mod transport;
+pub mod web;

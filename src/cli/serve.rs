@@ -4,9 +4,12 @@ use super::import;
 use super::progress::Progress;
 use super::start::{LogLevel, StartPlan};
 use super::start_lines;
+use super::version::BUILD;
+use crate::config::Settings;
 use crate::runtime::lock::StateLock;
 use crate::runtime::migration::{self, MigrationError};
-use crate::runtime::{self, RelayPlan};
+use crate::runtime::{self, RelayPlan, Served};
+use crate::web::site;
 use anyhow::Context;
 use std::fmt::Arguments;
 use std::io::{IsTerminal, Write, stderr, stdout};
@@ -37,17 +40,21 @@ pub fn serve(plan: StartPlan) -> anyhow::Result<()> {
         let _ = writeln!(stdout(), "{line}");
         return Ok(());
     }
+    write_site(&plan.settings);
     let relay = RelayPlan {
         settings: plan.settings,
         config_dir: plan.config_dir,
         state_dir: plan.state_dir,
         skip_warnings: plan.skip_warnings,
     };
-    runtime::run(&relay, |addresses| {
+    runtime::run(&relay, |served| {
         let mut out = stdout().lock();
-        for address in addresses {
+        for Served { address, pages } in served {
             // A closed stdout is no reason to stop serving.
             let _ = writeln!(out, "{}", start_lines::serving(address.port()));
+            if *pages {
+                let _ = writeln!(out, "{}", start_lines::serving_pages(address.port()));
+            }
         }
         let _ = out.flush();
     })?;
@@ -72,6 +79,18 @@ fn start_logging(level: LogLevel) {
         // Lines that stderr does not take are lost: telling stderr would panic.
         .log_internal_errors(false)
         .try_init();
+}
+
+/// Writes the pages, whether or not they are served from here. Messages do without them.
+fn write_site(settings: &Settings) {
+    let Some(root) = &settings.web.static_path else {
+        tracing::warn!("No server static path set");
+        return;
+    };
+    match site::generate(root, settings, BUILD) {
+        Ok(()) => tracing::info!("Generated static site contents at {root:?}"),
+        Err(error) => tracing::error!("{error}"),
+    }
 }
 
 /// A relay without one of its shards is worse than a restart.

@@ -8,8 +8,9 @@ use crate::config::{Settings, SettingsError};
 use crate::crypto::certificate::Fingerprint;
 use crate::store::log::STORE_FOLDER;
 use crate::transport::credential::{self, Credential, CredentialError};
+use crate::transport::web_credential::WebCredential;
 use clap::Args;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use time::OffsetDateTime;
 
@@ -232,26 +233,20 @@ pub(super) fn unusable(error: CredentialError) -> CliError {
     }
 }
 
-/// Says which files the pages with TLS lack. Messages are served without them.
+/// Says what is wrong with the files that pages with TLS need. Messages are served without them.
 fn check_https(https: &Https, console: &mut Console<'_>) -> Result<(), CliError> {
-    let Some(files) = missing([&*https.cert, &*https.key].into_iter()) else {
+    let Err(error) = WebCredential::new(&https.cert, &https.key).reload() else {
         return Ok(());
     };
     console.line(&format!(
         "----------\n\
-         Error: no HTTPS credentials: {files}\n\
+         Error: {error}\n\
          Server should serve static pages to show connection links in the browser.\n\
          Use Let's Encrypt to generate: certbot certonly --standalone -d yourdomainname \
          --key-type rsa --rsa-key-size 4096\n\
          ----------"
     ))?;
     Ok(())
-}
-
-fn missing<'a>(files: impl Iterator<Item = &'a Path>) -> Option<String> {
-    let missing = files.filter(|file| !file.exists());
-    let names: Vec<_> = missing.map(|file| file.display().to_string()).collect();
-    (!names.is_empty()).then(|| names.join(", "))
 }
 
 #[cfg(test)]

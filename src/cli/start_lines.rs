@@ -51,6 +51,11 @@ pub fn serving(port: u16) -> String {
     format!("Serving SMP protocol on port {port} (TLS)...")
 }
 
+/// Printed after [`serving`] for the port that is shared with the pages.
+pub fn serving_pages(port: u16) -> String {
+    format!("Serving static site on port {port} (TLS)...")
+}
+
 /// Advice for servers that do not listen on the port clients will use by default.
 pub fn port_advice(ports: &[u16]) -> Option<&'static str> {
     let advice = "\nWARNING: the clients will use port 443 by default soon.\n\

@@ -1,20 +1,23 @@
 //! The version line (spec: operations §1.1).
 
+use crate::web::Build;
 use std::sync::LazyLock;
 
 /// Name of the server in its version line.
 pub const SERVER_NAME: &str = "SMP server";
 
-/// Characters of the commit that are shown.
-const COMMIT_LEN: usize = 7;
+/// The commit is what `SMP_SERVER_COMMIT` held at build time, and nothing when it was not set.
+pub const BUILD: Build = Build {
+    version: env!("CARGO_PKG_VERSION"),
+    commit: match option_env!("SMP_SERVER_COMMIT") {
+        Some(commit) => commit,
+        None => "",
+    },
+};
 
-/// `v<version> / <commit>`; the commit is what `SMP_SERVER_COMMIT` held at build time, and
-/// nothing when it was not set.
-pub static VERSION: LazyLock<String> = LazyLock::new(|| {
-    let commit = option_env!("SMP_SERVER_COMMIT").unwrap_or("");
-    let commit: String = commit.chars().take(COMMIT_LEN).collect();
-    format!("v{} / {commit}", env!("CARGO_PKG_VERSION"))
-});
+/// `v<version> / <commit>`.
+pub static VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("v{} / {}", BUILD.version, BUILD.short_commit()));
 
 /// `SMP server v<version> / <commit>`.
 pub fn version_line() -> String {

@@ -223,15 +223,15 @@ keys! {
     INACTIVE_CHECK_INTERVAL: Duration = seconds, "check_interval", Set("3600"), None, without: "an error with `disconnect = on`";
 }
 "WEB" {
-    STATIC_PATH: PathBuf = path, "static_path", Set("/var/opt/simplex/www"), None, effect: Pending, without: "no pages";
+    STATIC_PATH: PathBuf = path, "static_path", Set("/var/opt/simplex/www"), None, without: "no pages";
         "Folder for the generated pages about this server and its connection links."
-    WEB_HTTP: u16 = port, "http", Commented("8000"), None, effect: Pending, without: "not served";
+    WEB_HTTP: u16 = port, "http", Commented("8000"), None, without: "not served";
         "Serve the pages without TLS on this port, for example as an onion site."
-    WEB_HTTPS: u16 = port, "https", Set("443"), None, effect: Pending, without: "not served";
+    WEB_HTTPS: u16 = port, "https", Set("443"), None, without: "not served";
         "Serve the pages with TLS; it needs the certificate chain and the key of your domain."
         "The port may be one of [TRANSPORT]."
-    WEB_CERT: PathBuf = path, "cert", Set("/etc/opt/simplex/web.crt"), None, effect: Pending, without: "no pages with TLS";
-    WEB_KEY: PathBuf = path, "key", Set("/etc/opt/simplex/web.key"), None, effect: Pending, without: "no pages with TLS";
+    WEB_CERT: PathBuf = path, "cert", Set("/etc/opt/simplex/web.crt"), None, without: "no pages with TLS";
+    WEB_KEY: PathBuf = path, "key", Set("/etc/opt/simplex/web.key"), None, without: "no pages with TLS";
 }
 "RELAY" {
     SHARDS: u32 = within::<1, 1024>, "shards", Commented("4"), None, without: "one per core, or one less from four cores on";

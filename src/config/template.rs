@@ -71,7 +71,6 @@ fn push(out: &mut String, parts: &[&str]) {
 mod tests {
     use super::*;
     use crate::config::ini::IniFile;
-    use crate::config::settings::Warning;
     use crate::config::{Settings, keys};
     use std::time::Duration;
 
@@ -82,10 +81,7 @@ mod tests {
     #[test]
     fn a_fresh_file_gives_the_documented_values() {
         let settings = settings(&render(&[]));
-        // One line for what is not there yet of [WEB].
-        let is_pending = |warning: &Warning| matches!(warning, Warning::Pending { .. });
-        assert!(settings.warnings.iter().all(is_pending));
-        assert_eq!(settings.warnings.len(), 1);
+        assert_eq!(settings.warnings, []);
         assert!(settings.information.is_none());
         assert!(settings.storage.enable && settings.storage.restore_messages);
         assert!(!settings.storage.expire_messages_on_send && !settings.storage.log_stats);

@@ -1,11 +1,13 @@
 //! One connection's task: handshakes, then blocks in and out until either side ends.
 
 use super::core::{Connection, Core};
+use super::web::Web;
 use crate::protocol::BLOCK_SIZE;
 use crate::session::{
     ClaimedSession, Established, HandshakeOutcome, Identity, RefusedHandshake, ServerHandshake,
     Session, put_plain_block,
 };
+use crate::transport::client_hello::names_server;
 use crate::transport::stream::{TlsError, TlsStream};
 use futures_lite::future::{or, poll_fn};
 use glommio::net::TcpStream;
@@ -86,9 +88,9 @@ impl Acceptor {
             && self.core.session_count() + self.core.handshakes().get() < self.max_connections
     }
 
-    /// Serves one connection to its end.
-    pub async fn serve(self: Rc<Self>, tcp: TcpStream) {
-        let result = match Box::pin(self.handshake(tcp)).await {
+    /// Serves one connection to its end; with `web` its port is shared with HTTPS.
+    pub async fn serve(self: Rc<Self>, tcp: TcpStream, web: Option<Arc<Web>>) {
+        let result = match Box::pin(self.handshake(tcp, web)).await {
             Ok(Some((stream, established))) => self.exchange(stream, established).await,
             Ok(None) => Ok(()),
             Err(e) => Err(e),
@@ -105,10 +107,22 @@ impl Acceptor {
     async fn handshake(
         &self,
         tcp: TcpStream,
+        web: Option<Arc<Web>>,
     ) -> Result<Option<(TlsStream, Established)>, ConnectionError> {
         let _counted = InHandshake::enter(self.core.handshakes());
-        let accept = async { Ok(TlsStream::accept(tcp, Arc::clone(&self.tls)).await?) };
-        let mut stream = within(self.tls_setup_timeout, "TLS", accept).await?;
+        let accept = async {
+            if let Some(web) = web.filter(|web| web.has_credential())
+                && names_server(&tcp).await.map_err(TlsError::from)?
+            {
+                web.hand_over(&tcp);
+                return Ok(None);
+            }
+            Ok(Some(TlsStream::accept(tcp, Arc::clone(&self.tls)).await?))
+        };
+        let accepted = within(self.tls_setup_timeout, "TLS", accept).await?;
+        let Some(mut stream) = accepted else {
+            return Ok(None);
+        };
         let established = within(self.handshake_timeout, "SMP", self.hellos(&mut stream)).await?;
         Ok(established.map(|established| (stream, established)))
     }

@@ -8,6 +8,7 @@ mod connection;
 #[cfg_attr(not(test), allow(dead_code, reason = "nobody asks the shards yet"))]
 mod control;
 mod core;
+mod http;
 pub mod lock;
 mod mesh;
 pub mod migration;
@@ -24,6 +25,7 @@ mod steps;
 mod storage;
 mod sweeps;
 mod timers;
+mod web;
 
 pub use probe::try_executors;
-pub use server::{RelayPlan, RunError, run};
+pub use server::{RelayPlan, RunError, Served, run};

@@ -8,6 +8,7 @@ use super::shard;
 use super::shutdown::Shutdown;
 use super::storage;
 use super::sweeps::{SweepReport, SweepTotals, Sweeps};
+use super::web::Web;
 use crate::config::settings::Settings;
 use crate::protocol::{Version, VersionRange};
 use crate::relay::{PARTITIONS, Partitioner};
@@ -100,13 +101,22 @@ impl From<GlommioError<()>> for RunError {
     }
 }
 
-/// Runs the relay until SIGINT or SIGTERM; `listening` gets the addresses once all executors
-/// accept connections.
-pub fn run(plan: &RelayPlan, listening: impl FnOnce(&[SocketAddr])) -> Result<(), RunError> {
+/// A port that is served.
+#[derive(Debug, Clone, Copy)]
+pub struct Served {
+    /// Where.
+    pub address: SocketAddr,
+    /// Whether pages are served there besides SMP.
+    pub pages: bool,
+}
+
+/// Runs the relay until SIGINT or SIGTERM; `listening` gets the ports once all executors accept
+/// connections.
+pub fn run(plan: &RelayPlan, listening: impl FnOnce(&[Served])) -> Result<(), RunError> {
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(RunError::Signals)?;
     let relay = Relay::start(plan)?;
     if relay.await_listening(&mut signals)? {
-        listening(&relay.addresses);
+        listening(&relay.served);
         relay.wait(signals)?;
     }
     tracing::info!("Server stopped");
@@ -126,6 +136,8 @@ pub(super) struct Shared {
     pub addresses: Vec<SocketAddr>,
     pub shards: u16,
     pub shutdown: Shutdown,
+    /// The site, if there is one.
+    pub web: Option<Arc<Web>>,
 }
 
 /// What an executor reports to the main thread.
@@ -137,7 +149,9 @@ pub(super) enum Report {
 }
 
 struct Relay {
-    addresses: Vec<SocketAddr>,
+    served: Vec<Served>,
+    /// Kept until every executor listens, so that no other process takes the ports meanwhile.
+    _reservations: Vec<Reservation>,
     executors: usize,
     shards: usize,
     shutdown: Shutdown,
@@ -153,7 +167,6 @@ impl Relay {
             x448: settings.relay.x448,
             ask_client_certificate: settings.transport.accept_service_credentials,
             alpn: settings.relay.alpn,
-            web: None,
         };
         let cores = placement::allowed_cores();
         let shard_count = shard_count(settings, cores.len());
@@ -161,8 +174,7 @@ impl Relay {
         let key = partition_key::load_or_create(&plan.state_dir)
             .map_err(|(file, source)| RunError::PartitionKey { file, source })?;
         raise_descriptor_limit();
-        // Kept until every executor listens, so that no other process takes the ports meanwhile.
-        let reservations = settings
+        let mut reservations = settings
             .transport
             .port
             .ports
@@ -170,6 +182,8 @@ impl Relay {
             .map(|port| Reservation::new(settings.relay.address, *port))
             .collect::<Result<Vec<_>, _>>()?;
         let addresses: Vec<_> = reservations.iter().map(Reservation::address).collect();
+        let (web, web_reservations) = Web::prepare(settings).unzip();
+        reservations.extend(web_reservations.into_iter().flatten());
         let shutdown = Shutdown::new(shards);
         let partitioner = Partitioner::new(&key, shard_count);
         let store_directory = storage::prepare(
@@ -189,6 +203,7 @@ impl Relay {
             addresses: addresses.clone(),
             shards: shard_count,
             shutdown: shutdown.clone(),
+            web: web.clone(),
         });
         // The last end is that of the control executor.
         let (mut meshes, alarm) = mesh::connect(shards + 1);
@@ -207,8 +222,15 @@ impl Relay {
                 control::run(placement, &shared, mesh, report)
             })?;
         }
+        let served = |(index, address)| Served {
+            address,
+            pages: web
+                .as_ref()
+                .is_some_and(|web| web.shares(index) && web.has_credential()),
+        };
         Ok(Self {
-            addresses,
+            served: addresses.into_iter().enumerate().map(served).collect(),
+            _reservations: reservations,
             executors: shards + 1,
             shards,
             shutdown,

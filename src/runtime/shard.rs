@@ -8,6 +8,7 @@ use super::server::{IO_MEMORY, Report, RunError, Shared};
 use super::shutdown::{DRAIN_TIME, Shutdown};
 use super::storage;
 use super::timers;
+use super::web::Web;
 use crate::control::StepKind::{Connection, Maintenance, Mesh as FromMesh};
 use crate::relay::{Shard, ShardConfig};
 use crate::store::AnyStore;
@@ -95,16 +96,17 @@ async fn run_executor(
         log_tls_errors: settings.transport.log_tls_errors,
     });
     let mut listeners = Vec::with_capacity(shared.addresses.len());
-    for address in &shared.addresses {
+    for (index, address) in shared.addresses.iter().enumerate() {
         let sockets = core.count_sockets(address.port());
-        listeners.push((Listener::bind(*address).await?, sockets));
+        let web = shared.web.clone().filter(|web| web.shares(index));
+        listeners.push((Listener::bind(*address).await?, sockets, web));
     }
     let failure = Rc::new(Failure::default());
     let accepting: Vec<_> = listeners
         .into_iter()
-        .map(|(listener, sockets)| {
+        .map(|(listener, sockets, web)| {
             let (acceptor, failure) = (Rc::clone(&acceptor), Rc::clone(&failure));
-            spawn_local(accept(acceptor, listener, sockets, failure))
+            spawn_local(accept(acceptor, listener, sockets, web, failure))
         })
         .collect();
     let steps = core.steps();
@@ -184,6 +186,7 @@ async fn accept(
     acceptor: Rc<Acceptor>,
     listener: Listener,
     sockets: Rc<Sockets>,
+    web: Option<Arc<Web>>,
     failure: Rc<Failure>,
 ) {
     loop {
@@ -192,7 +195,7 @@ async fn accept(
                 let open = sockets.open();
                 // Dropping it tells the client to try again later.
                 if acceptor.has_room() {
-                    let serving = Rc::clone(&acceptor).serve(tcp);
+                    let serving = Rc::clone(&acceptor).serve(tcp, web.clone());
                     let steps = acceptor.core.steps();
                     let serving = steps.spawn(Connection, async move {
                         serving.await;

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::server::NoServerSessionStorage;
-use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, Error, ServerConfig, SupportedProtocolVersion};
 
-use super::credential::{BySni, Credential};
+use super::credential::{Credential, NotingSni};
 use super::provider::provider;
 use super::verify::{OptionalClient, PinnedServer};
 use crate::crypto::certificate::Fingerprint;
@@ -30,8 +29,6 @@ pub struct ServerOptions {
     pub ask_client_certificate: bool,
     /// Negotiate a protocol; without it every connection counts as one that offered none.
     pub alpn: bool,
-    /// The certificate for clients that name a server, on a port shared with HTTPS.
-    pub web: Option<Arc<CertifiedKey>>,
 }
 
 impl Default for ServerOptions {
@@ -40,7 +37,6 @@ impl Default for ServerOptions {
             x448: false,
             ask_client_certificate: true,
             alpn: true,
-            web: None,
         }
     }
 }
@@ -62,7 +58,7 @@ pub fn server_config(
     } else {
         builder.with_no_client_auth()
     };
-    let mut config = builder.with_cert_resolver(Arc::new(BySni::new(credential, options.web)));
+    let mut config = builder.with_cert_resolver(Arc::new(NotingSni::new(credential)));
     if options.alpn {
         config.alpn_protocols = SERVER_ALPN.map(<[u8]>::to_vec).into();
     }

@@ -190,31 +190,22 @@ impl Credential {
     }
 }
 
-/// Chooses the certificate for a client hello and notes whether it names a server.
+/// Shows the chain of the server to every client, and notes whether it names a server.
 #[derive(Debug)]
-pub(super) struct BySni {
-    smp: Arc<CertifiedKey>,
-    /// Served to clients that name a server, on a port shared with HTTPS (spec: protocol §2.3).
-    web: Option<Arc<CertifiedKey>>,
-}
+pub(super) struct NotingSni(Arc<CertifiedKey>);
 
-impl BySni {
-    pub(super) fn new(smp: &Credential, web: Option<Arc<CertifiedKey>>) -> Self {
-        let smp = smp.certified();
-        Self { smp, web }
+impl NotingSni {
+    pub(super) fn new(credential: &Credential) -> Self {
+        Self(credential.certified())
     }
 }
 
-impl ResolvesServerCert for BySni {
+impl ResolvesServerCert for NotingSni {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let named = hello.server_name().is_some();
-        if named {
+        if hello.server_name().is_some() {
             capture::note_sni();
         }
-        match &self.web {
-            Some(web) if named => Some(Arc::clone(web)),
-            _ => Some(Arc::clone(&self.smp)),
-        }
+        Some(Arc::clone(&self.0))
     }
 }
 

@@ -9,12 +9,17 @@
 //! | [`verify`] | the two verifiers: servers by fingerprint, service clients by path |
 //! | [`config`] | `rustls` configurations for the server and the client role |
 //! | [`stream`] | [`TlsStream`]: blocks in, blocks out, no buffers while idle |
+//! | [`client_hello`] | a look at who wants pages on a port shared with HTTPS |
+//! | [`web_credential`] | certificate and key of the pages, replaceable |
+//! | [`http`] | HTTP/1.1 over a socket or TLS stream |
 //! | [`listener`] | one listening socket per executor on one port |
 
 pub mod capture;
+pub mod client_hello;
 pub mod config;
 pub mod credential;
 mod engine;
+pub mod http;
 pub mod listener;
 pub mod path;
 mod pending;
@@ -24,6 +29,7 @@ pub mod stream;
 #[cfg(test)]
 mod test_certificates;
 pub mod verify;
+pub mod web_credential;
 
 pub use crate::protocol::BLOCK_SIZE;
 pub use capture::SessionId;

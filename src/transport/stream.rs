@@ -92,13 +92,19 @@ impl TlsStream {
     /// The server's handshake on an accepted socket. It has no time limit of its own: drop the
     /// future to give up.
     pub async fn accept(tcp: TcpStream, config: Arc<ServerConfig>) -> Result<Self, TlsError> {
+        Self::accept_other(tcp, config).await?.with_session_id()
+    }
+
+    /// [`Self::accept`] for other protocols than SMP, which need no session identifier.
+    pub async fn accept_other(tcp: TcpStream, config: Arc<ServerConfig>) -> Result<Self, TlsError> {
         Self::new(tcp, Engine::server(config)?)?.handshake().await
     }
 
     /// The client's handshake on a connected socket. It has no time limit of its own: drop the
     /// future to give up.
     pub async fn connect(tcp: TcpStream, config: Arc<ClientConfig>) -> Result<Self, TlsError> {
-        Self::new(tcp, Engine::client(config)?)?.handshake().await
+        let handshake = Self::new(tcp, Engine::client(config)?)?.handshake();
+        handshake.await?.with_session_id()
     }
 
     /// The identifier both sides bind their SMP handshake to (spec: protocol §2.7).
@@ -359,6 +365,10 @@ impl TlsStream {
 
     async fn handshake(mut self) -> Result<Self, TlsError> {
         poll_fn(|cx| self.poll_handshake(cx)).await?;
+        Ok(self)
+    }
+
+    fn with_session_id(self) -> Result<Self, TlsError> {
         if self.engine.session_id.as_bytes().is_empty() {
             return Err(TlsError::NoSessionId);
         }

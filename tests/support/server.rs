@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Mutex, mpsc};
 use tempfile::TempDir;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_smp-server");
@@ -116,6 +117,8 @@ pub struct Server {
     pub fingerprint: String,
     /// What it printed before it served.
     pub start_lines: Vec<String>,
+    /// What it prints later.
+    later_lines: Mutex<mpsc::Receiver<String>>,
 }
 
 impl Server {
@@ -143,7 +146,12 @@ impl Server {
             lines.push(line.trim_end().to_owned());
         }
         // It must always find a reader.
-        std::thread::spawn(move || stdout.lines().for_each(drop));
+        let (later, later_lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            // Nobody may be interested.
+            let tell = |line| later.send(line).unwrap_or_default();
+            stdout.lines().map_while(Result::ok).for_each(tell);
+        });
         let fingerprint = lines
             .iter()
             .find_map(|line| line.strip_prefix("Fingerprint: "))
@@ -155,7 +163,13 @@ impl Server {
             address: ([127, 0, 0, 1], port.unwrap()).into(),
             fingerprint,
             start_lines: lines,
+            later_lines: Mutex::new(later_lines),
         }
+    }
+
+    /// The next line that it prints after that of its first port.
+    pub fn next_line(&self) -> String {
+        self.later_lines.lock().unwrap().recv().unwrap()
     }
 
     /// The directory with `etc` and `var`.

@@ -220,7 +220,10 @@ fn web_credentials_are_checked() {
     let (starts, lines) = sandbox.check();
     assert!(starts, "pages are missing, messages need not be: {lines:?}");
     let file = sandbox.file("web.crt");
-    let missing = format!("warning: no pages with TLS: {}", file.display());
+    let missing = format!(
+        "warning: no pages with TLS: no HTTPS credentials: {}",
+        file.display()
+    );
     assert!(has(&lines, &missing), "{lines:?}");
 
     let now = OffsetDateTime::now_utc();

@@ -3,11 +3,8 @@
 use super::report::Report;
 use crate::config::settings::{Https, Web};
 use crate::crypto::certificate::Summary;
+use crate::transport::web_credential;
 use anyhow::Context;
-use rustls::crypto::aws_lc_rs;
-use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use time::OffsetDateTime;
 
 /// Days before the end of a web certificate from which on it should have been renewed: those of
@@ -27,7 +24,7 @@ pub(super) fn check(web: &Web, now: OffsetDateTime, report: &mut Report) {
             -days
         )),
         Ok(days) if days < RENEWAL_DAYS => report.warning(format!(
-            "the web certificate {} expires in {days} days; a new one is used from the next start on",
+            "the web certificate {} expires in {days} days; a new one is used within a minute",
             https.cert.display()
         )),
         Ok(days) => report.ok(format!("the web certificate is valid for {days} more days")),
@@ -36,16 +33,8 @@ pub(super) fn check(web: &Web, now: OffsetDateTime, report: &mut Report) {
 
 /// Loads chain and key, checks that they belong together, and gives the days they are valid.
 fn days_left(https: &Https, now: OffsetDateTime) -> anyhow::Result<i64> {
-    let (cert, key) = (https.cert.display(), https.key.display());
-    let chain = CertificateDer::pem_file_iter(&https.cert)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .with_context(|| cert.to_string())?;
-    let private_key = PrivateKeyDer::from_pem_file(&https.key).with_context(|| key.to_string())?;
-    let leaf = chain
-        .first()
-        .with_context(|| format!("{cert}: no certificate"))?;
-    let summary = Summary::of(leaf).with_context(|| cert.to_string())?;
-    CertifiedKey::from_der(chain, private_key, &aws_lc_rs::default_provider())
-        .with_context(|| format!("{key} is not the key of {cert}"))?;
+    let certified = web_credential::load(&https.cert, &https.key)?;
+    let summary = Summary::of(certified.end_entity_cert()?)
+        .with_context(|| https.cert.display().to_string())?;
     Ok(summary.days_left(now))
 }

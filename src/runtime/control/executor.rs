@@ -6,6 +6,7 @@ use crate::runtime::core::{CoreMessage, now};
 use crate::runtime::mesh::Mesh;
 use crate::runtime::server::{IO_MEMORY, Report, RunError, Shared};
 use crate::runtime::shutdown::{DRAIN_TIME, Shutdown};
+use crate::runtime::web;
 use futures_lite::future::{or, poll_fn};
 use glommio::timer::sleep;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement, spawn_local};
@@ -47,6 +48,9 @@ async fn serve(
         let (control, stop) = (Rc::clone(&control), Rc::clone(&stop));
         async move { control.receive(|_| stop.look()).await }
     });
+    if let Some(site) = &shared.web {
+        web::spawn(site);
+    }
     // The main thread may have given up already.
     let _ = report.send(Report::Listening);
     stop.requested().await;
