@@ -129,7 +129,7 @@ fn queues(file: &Path) -> (BTreeSet<Vec<u8>>, String) {
     let replayed = replay(&*fs::read(file).unwrap()).unwrap();
     assert_eq!(replayed.warnings.count(), 0);
     let services = format!("{:?}", replayed.services);
-    let line = |entry: Box<QueueEntry>| {
+    let line = |entry: QueueEntry| {
         let mut line = Vec::new();
         write_queue(&mut line, &entry.record, entry.link.as_ref());
         line
