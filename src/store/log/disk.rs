@@ -50,6 +50,9 @@ pub trait Memory: fmt::Debug + Send + 'static {
     /// Brings everything from `at` on into memory, if that is possible.
     fn warm(&self, at: usize);
 
+    /// Lets the system have the memory for something else; what was written stays.
+    fn release(&self);
+
     /// What makes changes durable.
     fn file(&self) -> Self::File;
 }

@@ -404,6 +404,13 @@ impl<D: Disk> Journal<D> {
         }
     }
 
+    /// Lets the system have the memory of all segments, which are read again when they are needed.
+    pub(super) fn release_memory(&self) {
+        for segment in self.segments.iter().flatten() {
+            segment.memory.release();
+        }
+    }
+
     pub(super) fn take_dirty(&mut self) -> Vec<u16> {
         let files = std::mem::take(&mut self.dirty);
         for file in &files {

@@ -5,7 +5,7 @@
 //! log. The caller drives everything that takes time: syncing, preparing and removing segments.
 
 mod checks;
-mod codec;
+pub(in crate::store) mod codec;
 mod compaction;
 mod control;
 mod days;

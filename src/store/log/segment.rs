@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::disk::{Disk, Memory, SegmentFile};
-use memmap2::{Advice, MmapMut, MmapOptions};
+use memmap2::{Advice, MmapMut, MmapOptions, UncheckedAdvice};
 use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -208,6 +208,13 @@ impl Memory for Mapped {
         let _ = self
             .map
             .advise_range(Advice::PopulateRead, at, self.map.len() - at);
+    }
+
+    fn release(&self) {
+        // SAFETY: the map is shared with its file: pages that are dropped from it, changed ones
+        // too, stay in the page cache and come back from there with the content they have.
+        // Failing costs nothing but memory.
+        let _ = unsafe { self.map.unchecked_advise(UncheckedAdvice::DontNeed) };
     }
 
     fn file(&self) -> MappedFile {

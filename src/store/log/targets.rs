@@ -216,6 +216,7 @@ impl Target {
         if self.unsynced >= SYNC_EVERY {
             self.unsynced = 0;
             self.store.journal.sync_now()?;
+            self.store.journal.release_memory();
         }
         Ok(())
     }

@@ -236,6 +236,7 @@ impl<'a> Import<'a> {
         };
         let notified = self.notified()?;
         let count = replayed.queue_count() as u64;
+        self.known.reserve_exact(replayed.queue_count());
         for (n, entry) in (0..).zip(replayed.into_queues()) {
             let bytes = u128::from(len) * n / u128::from(count.max(1));
             let bytes = u64::try_from(bytes).unwrap_or(len);

@@ -15,6 +15,7 @@ mod lines;
 mod message_log;
 mod message_run;
 mod notification_log;
+mod packed;
 mod replay;
 mod statistics;
 mod store_log;

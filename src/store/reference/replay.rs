@@ -1,6 +1,7 @@
 //! What a store log amounts to (spec: server §11.3).
 
 use super::file_names::STORE_LOG;
+use super::packed::{PackedQueue, Unpacked};
 use super::store_log::{LogRecord, QueueEntry, Records};
 use super::text::ReadError;
 use super::warning::{Reason, Warnings};
@@ -55,7 +56,7 @@ pub enum Refusal {
 #[derive(Debug, Default)]
 pub struct Replay {
     /// By recipient id; `None` for a deleted queue, whose id the log does not use again.
-    queues: BTreeMap<Id, Option<Box<QueueEntry>>>,
+    queues: BTreeMap<Id, Option<PackedQueue>>,
     deleted: usize,
     senders: Ids,
     links: Ids,
@@ -67,7 +68,7 @@ pub struct Replay {
 /// What a whole log amounts to.
 #[derive(Debug, Default)]
 pub struct Replayed {
-    queues: BTreeMap<Id, Option<Box<QueueEntry>>>,
+    queues: BTreeMap<Id, Option<PackedQueue>>,
     deleted: usize,
     /// Services in the order of their ids.
     pub services: Vec<ServiceRecord>,
@@ -84,8 +85,9 @@ impl Replayed {
     }
 
     /// The queues in the order of their recipient ids; what has been taken is freed.
-    pub fn into_queues(self) -> impl Iterator<Item = Box<QueueEntry>> {
-        self.queues.into_values().flatten()
+    pub fn into_queues(self) -> impl Iterator<Item = QueueEntry> {
+        let queues = self.queues.into_iter();
+        queues.filter_map(|(id, packed)| packed?.unpack(&id))
     }
 }
 
@@ -142,7 +144,7 @@ impl Replay {
             LogRecord::Delete(id) => self.delete(&id),
             LogRecord::Link(id, link_id, content) => self.set_link(&id, link_id, content),
             LogRecord::DeleteLink(id) => {
-                let entry = find(&mut self.queues, &id)?;
+                let mut entry = find(&mut self.queues, &id)?;
                 if let Some(link_id) = entry.record.link_id.take() {
                     self.links.remove(&link_id);
                 }
@@ -150,8 +152,8 @@ impl Replay {
                 Ok(())
             }
             LogRecord::Secure(id, key) => {
-                let record = &mut find(&mut self.queues, &id)?.record;
-                if *record.sender_key.get_or_insert(key) == key {
+                let mut entry = find(&mut self.queues, &id)?;
+                if *entry.record.sender_key.get_or_insert(key) == key {
                     Ok(())
                 } else {
                     Err(Refusal::OtherSenderKey)
@@ -159,15 +161,16 @@ impl Replay {
             }
             LogRecord::Notifier(id, notifier) => self.set_notifier(&id, *notifier),
             LogRecord::DeleteNotifier(id) => {
-                let record = &mut find(&mut self.queues, &id)?.record;
-                if let Some(notifier) = record.notifier.take() {
+                let mut entry = find(&mut self.queues, &id)?;
+                if let Some(notifier) = entry.record.notifier.take() {
                     self.notifiers.remove(&notifier.notifier_id);
                 }
                 Ok(())
             }
             LogRecord::NotifierService(id, service_id) => {
-                let record = &mut find(&mut self.queues, &id)?.record;
-                let notifier = record.notifier.as_mut().ok_or(Refusal::NoNotifier)?;
+                let mut entry = find(&mut self.queues, &id)?;
+                let notifier = entry.record.notifier.as_mut();
+                let notifier = notifier.ok_or(Refusal::NoNotifier)?;
                 notifier.service_id = service_id;
                 Ok(())
             }
@@ -190,7 +193,7 @@ impl Replay {
         }
     }
 
-    fn create(&mut self, entry: Box<QueueEntry>) -> Result<(), Refusal> {
+    fn create(&mut self, mut entry: Box<QueueEntry>) -> Result<(), Refusal> {
         let record = &entry.record;
         let notifier_id = record.notifier.as_ref().map(|n| n.notifier_id);
         if self.queues.contains_key(&record.recipient_id)
@@ -203,13 +206,15 @@ impl Replay {
         self.senders.insert(record.sender_id);
         self.notifiers.extend(notifier_id);
         self.links.extend(record.link_id);
-        self.queues.insert(record.recipient_id, Some(entry));
+        let id = record.recipient_id;
+        self.queues.insert(id, Some(PackedQueue::pack(&mut entry)));
         Ok(())
     }
 
     /// Frees all ids but the recipient id (spec: server §14.9).
     fn delete(&mut self, id: &Id) -> Result<(), Refusal> {
-        let record = &find(&mut self.queues, id)?.record;
+        let entry = find(&mut self.queues, id)?;
+        let record = &entry.record;
         self.senders.remove(&record.sender_id);
         if let Some(link_id) = &record.link_id {
             self.links.remove(link_id);
@@ -217,6 +222,7 @@ impl Replay {
         if let Some(notifier) = &record.notifier {
             self.notifiers.remove(&notifier.notifier_id);
         }
+        drop(entry);
         self.queues.insert(*id, None);
         self.deleted += 1;
         Ok(())
@@ -224,7 +230,7 @@ impl Replay {
 
     /// Unlike the reference, leaves other queues their links (spec: server §14.6).
     fn set_link(&mut self, id: &Id, link_id: Id, content: LinkContent) -> Result<(), Refusal> {
-        let entry = find(&mut self.queues, id)?;
+        let mut entry = find(&mut self.queues, id)?;
         match (&entry.record.link_id, &entry.link) {
             (None, _) if self.links.contains(&link_id) => return Err(Refusal::LinkInUse),
             (None, _) => {}
@@ -238,11 +244,11 @@ impl Replay {
     }
 
     fn set_notifier(&mut self, id: &Id, notifier: NotifierRecord) -> Result<(), Refusal> {
-        let record = &mut find(&mut self.queues, id)?.record;
+        let mut entry = find(&mut self.queues, id)?;
         if !self.notifiers.insert(notifier.notifier_id) {
             return Err(Refusal::NotifierInUse);
         }
-        if let Some(old) = record.notifier.replace(notifier) {
+        if let Some(old) = entry.record.notifier.replace(notifier) {
             self.notifiers.remove(&old.notifier_id);
         }
         Ok(())
@@ -265,11 +271,11 @@ impl Replay {
 }
 
 fn find<'a>(
-    queues: &'a mut BTreeMap<Id, Option<Box<QueueEntry>>>,
+    queues: &'a mut BTreeMap<Id, Option<PackedQueue>>,
     id: &Id,
-) -> Result<&'a mut QueueEntry, Refusal> {
+) -> Result<Unpacked<'a>, Refusal> {
     match queues.get_mut(id) {
-        Some(Some(entry)) => Ok(entry),
+        Some(Some(packed)) => packed.change(id).ok_or(Refusal::UnknownQueue),
         Some(None) => Err(Refusal::DeletedQueue),
         None => Err(Refusal::UnknownQueue),
     }

@@ -221,6 +221,8 @@ impl Memory for FakeMemory {
 
     fn warm(&self, _at: usize) {}
 
+    fn release(&self) {}
+
     fn file(&self) -> FakeFile {
         self.file.clone()
     }

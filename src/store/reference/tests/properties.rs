@@ -4,6 +4,7 @@ use super::*;
 use crate::crypto::smp_box::BoxKey;
 use crate::protocol::error::{BlockingInfo, BlockingReason, ClientNotice};
 use crate::protocol::handshake::ServiceRole;
+use crate::store::reference::packed::PackedQueue;
 use crate::store::reference::{
     LoggedMessage, MessageRun, PeriodSets, Statistics, parse_message_line, parse_notification_line,
     replay, write_message_line, write_notification_line,
@@ -188,6 +189,17 @@ fn assert_same(a: &LogRecord, b: &LogRecord) -> Result<(), TestCaseError> {
 }
 
 proptest! {
+    #[test]
+    fn queues_return_from_their_packed_form(mut entry in any_queue()) {
+        let text = line(&LogRecord::Create(Box::new(entry.clone())));
+        let id = entry.record.recipient_id;
+        let mut packed = PackedQueue::pack(&mut entry);
+        // Also when they were to be changed.
+        drop(packed.change(&id));
+        let entry = packed.unpack(&id).unwrap();
+        prop_assert_eq!(line(&LogRecord::Create(Box::new(entry))), text);
+    }
+
     #[test]
     fn records_return_from_their_lines(record in any_record()) {
         let text = line(&record);

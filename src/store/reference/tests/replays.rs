@@ -52,7 +52,7 @@ fn replayed(records: Vec<LogRecord>) -> (Vec<Option<Refusal>>, Replayed) {
 
 fn only(replayed: Replayed) -> QueueEntry {
     let mut queues = replayed.into_queues();
-    let entry = *queues.next().unwrap();
+    let entry = queues.next().unwrap();
     assert!(queues.next().is_none());
     entry
 }
