@@ -110,11 +110,12 @@ async fn save(core: &Core, mut file: NotesFile) -> (NotesFile, io::Result<()>) {
     let mut more = true;
     while more {
         let mut batch = NotesBatch::default();
-        let mut shard = core.shard().borrow_mut();
-        more = shard.save_notes(&mut walk, QUEUES_PER_STEP, |notifier_id, notes| {
-            batch.put(notifier_id, notes);
-        });
-        drop(shard);
+        more = {
+            let mut shard = core.shard().borrow_mut();
+            shard.save_notes(&mut walk, QUEUES_PER_STEP, |notifier_id, notes| {
+                batch.put(notifier_id, notes);
+            })
+        };
         batches.push(batch);
         if more {
             yield_now().await;
