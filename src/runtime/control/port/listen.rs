@@ -62,7 +62,11 @@ async fn serve_port(port: Rc<ControlPort>, listener: Listener) {
     let places = Places::default();
     loop {
         match listener.accept().await {
-            Ok(stream) => places.serve(&port, Role::None, stream).await,
+            Ok(stream) => {
+                // Answers are small and waited for; without it they only come later.
+                let _ = stream.set_nodelay(true);
+                places.serve(&port, Role::None, stream).await;
+            }
             Err(error) => {
                 tracing::error!("control port: {error}");
                 return;

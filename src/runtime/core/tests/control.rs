@@ -104,6 +104,7 @@ fn connections_are_told_in_portions_with_what_all_shards_know() {
         let queue = peers[place].create(&cores);
         peers[place].own(&cores[1], &queue, &Command::Sub);
         settle(&cores);
+        assert_eq!(peers[place].words(), ["SOK"]);
     }
     let mut next = Some((0, 0));
     let (mut all, mut portions) = (Vec::new(), 0);
