@@ -64,6 +64,16 @@ impl MemoryStore {
         Self::default()
     }
 
+    /// All messages of a queue, oldest first.
+    #[cfg(test)]
+    pub fn messages(&self, slot: QueueSlot) -> impl Iterator<Item = StoredMessage<'_>> {
+        let queue = self.queues.get(index_of(slot));
+        queue
+            .into_iter()
+            .flat_map(|q| &q.messages)
+            .map(OwnedMessage::view)
+    }
+
     fn appended(&mut self) -> Lsn {
         self.lsn += 1;
         Lsn(self.lsn)

@@ -3,6 +3,7 @@ mod corruption;
 mod fake;
 mod model;
 mod notes;
+mod opening;
 mod power;
 mod rehome;
 mod space;

@@ -5,10 +5,13 @@ use crate::crypto::keys::{PublicAuthKey, SharedSecret};
 use crate::protocol::error::{BlockingInfo, BlockingReason, ClientNotice};
 use crate::protocol::handshake::ServiceRole;
 use crate::protocol::response::QueueMode;
-use crate::store::log::{LogOptions, LogStore, OpenError, Partitions, Promise, RecoveryReport};
+use crate::store::log::{
+    Disk, LogOptions, LogStore, OpenError, Partitions, Promise, RecoveryReport,
+};
 use crate::store::{
     Id, IdKind, LinkContent, Location, Lsn, MemoryStore, Message, MessageKind, NotifierRecord,
     QueueChange, QueueRecord, QueueSlot, QueueStatus, ServiceRecord, Store, StoreError,
+    StoredMessage,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -265,8 +268,32 @@ pub fn apply<S: Store>(store: &mut S, op: &Op) -> Result<bool, StoreError> {
     }
 }
 
+/// A store that shows all messages of a queue.
+pub trait ShowsMessages: Store {
+    fn all_messages(&self, slot: QueueSlot) -> Vec<StoredMessage<'_>>;
+}
+
+impl ShowsMessages for MemoryStore {
+    fn all_messages(&self, slot: QueueSlot) -> Vec<StoredMessage<'_>> {
+        self.messages(slot).collect()
+    }
+}
+
+impl<D: Disk> ShowsMessages for LogStore<D> {
+    fn all_messages(&self, slot: QueueSlot) -> Vec<StoredMessage<'_>> {
+        self.messages(slot).collect()
+    }
+}
+
+/// A message in a few words.
+fn words(message: &StoredMessage<'_>) -> String {
+    let body = crc32c::crc32c(message.body);
+    let id = u64::from_le_bytes(message.id[..8].try_into().unwrap());
+    format!("{id:x} {} {:?} {body:x}", message.time_ns, message.kind)
+}
+
 /// Everything a store shows, in words.
-pub fn dump<S: Store>(store: &S) -> String {
+pub fn dump<S: ShowsMessages>(store: &S) -> String {
     let mut out = String::new();
     for number in 0..IDS {
         for (kind, space) in [
@@ -286,9 +313,13 @@ pub fn dump<S: Store>(store: &S) -> String {
                 let notifier_secret = record.notifier.as_ref().map(|n| n.dh_secret.0);
                 let secrets = (record.rcv_dh_secret.0, notifier_secret);
                 writeln!(out, "{record:?} {secrets:?} {:?}", store.link(slot)).unwrap();
-                let (head, newest) = (store.head(slot), store.newest(slot));
+                let head = store.head(slot).as_ref().map(words);
+                let newest = store.newest(slot).as_ref().map(words);
                 let count = store.message_count(slot);
                 writeln!(out, "{count} messages: {head:?} {newest:?}").unwrap();
+                let messages = store.all_messages(slot);
+                let messages: Vec<String> = messages.iter().map(words).collect();
+                writeln!(out, "{messages:?}").unwrap();
             }
         }
     }
@@ -323,6 +354,8 @@ pub struct World {
     pub model: MemoryStore,
     /// Changes and the number of the last record after each.
     pub history: Vec<(Op, Lsn)>,
+    /// Power, process or disk may fail while the store is being opened.
+    pub is_opening_troubled: bool,
 }
 
 impl World {
@@ -336,6 +369,7 @@ impl World {
             store: Some(store),
             model: MemoryStore::new(),
             history: Vec::new(),
+            is_opening_troubled: false,
         }
     }
 
@@ -376,6 +410,7 @@ impl World {
     /// Opens again and finds which changes are still there: at least the first `promised`.
     pub fn reopen(&mut self, promised: usize) -> RecoveryReport {
         self.store = None;
+        while self.is_opening_troubled && self.fail_to_open() {}
         let (store, report) = open(&self.disk, self.promise).unwrap();
         let recovered = dump(&store);
         self.store = Some(store);
@@ -398,6 +433,27 @@ impl World {
         });
         self.history.truncate(kept);
         report
+    }
+
+    /// Perhaps begins to open, and does not come to the end.
+    fn fail_to_open(&mut self) -> bool {
+        let rng = &mut self.rng;
+        let effort = rng.random_range(0..1200);
+        match rng.random_range(0..5) {
+            0..2 => self.disk.stop_after(Some(effort)),
+            2 => self.disk.break_sync_after(Some(rng.random_range(0..12))),
+            _ => return false,
+        }
+        match open(&self.disk, self.promise) {
+            Ok(_) | Err(OpenError::Sync(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+        self.disk.break_sync_after(None);
+        self.disk.stop_after(None);
+        if rng.random_bool(0.7) {
+            self.disk.lose_power(rng);
+        }
+        true
     }
 
     /// Number of changes that were promised.

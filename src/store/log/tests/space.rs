@@ -12,9 +12,10 @@ use rand_chacha::ChaCha20Rng;
 use std::sync::Arc;
 use std::time::Instant;
 
-const KIND: MessageKind = MessageKind::Message { notify: false };
+pub const KIND: MessageKind = MessageKind::Message { notify: false };
 
-fn queue(world: &mut World, number: u8) -> QueueRecord {
+/// A queue without anything that another could have.
+pub fn queue(world: &mut World, number: u8) -> QueueRecord {
     let mut queue = record(&mut world.rng);
     queue.recipient_id = id(1, number);
     queue.sender_id = id(2, number);
