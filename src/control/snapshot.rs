@@ -41,6 +41,10 @@ pub struct ShardSnapshot {
     pub steps: StepTimes,
     /// Sockets accepted, by port.
     pub sockets: Vec<PortSockets>,
+    /// The day that `active` is of, days since the Unix epoch.
+    pub day: u16,
+    /// What of `active` counts only once even after a crash: the store remembers these queues.
+    pub durable_active: ActiveQueues,
 }
 
 /// Sockets of one listener.

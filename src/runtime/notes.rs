@@ -1,14 +1,13 @@
 //! Keeps the notes of a shard in their file: a crash loses or repeats the last seconds of them.
 
 use super::core::{Core, now};
+use super::stop_request::StopRequest;
 use crate::store::log::{NotesBatch, NotesFile};
-use futures_lite::future::{or, poll_fn, yield_now};
+use futures_lite::future::{or, yield_now};
 use glommio::timer::sleep;
 use glommio::{Task, spawn_local};
-use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
 use std::time::Duration;
 
 /// Time between two saves.
@@ -19,7 +18,7 @@ const QUEUES_PER_STEP: usize = 64;
 /// The task that saves.
 pub struct NoteKeeper {
     task: Task<()>,
-    stop: Rc<Stop>,
+    stop: Rc<StopRequest>,
 }
 
 impl NoteKeeper {
@@ -51,36 +50,9 @@ impl NoteKeeper {
     }
 }
 
-/// Tells the task to end.
-#[derive(Default)]
-struct Stop {
-    requested: Cell<bool>,
-    task: RefCell<Option<Waker>>,
-}
-
-impl Stop {
-    fn request(&self) {
-        self.requested.set(true);
-        if let Some(waker) = self.task.take() {
-            waker.wake();
-        }
-    }
-
-    async fn requested(&self) {
-        poll_fn(|cx| {
-            if self.requested.get() {
-                return Poll::Ready(());
-            }
-            *self.task.borrow_mut() = Some(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-}
-
-async fn keep(core: Rc<Core>, mut file: NotesFile, stop: Rc<Stop>) {
+async fn keep(core: Rc<Core>, mut file: NotesFile, stop: Rc<StopRequest>) {
     let mut failing = false;
-    while !stop.requested.get() {
+    while !stop.is_requested() {
         or(stop.requested(), async {
             sleep(INTERVAL).await;
         })

@@ -126,6 +126,8 @@ pub fn run(plan: &RelayPlan, listening: impl FnOnce(&[Served])) -> Result<(), Ru
 /// What every executor is started with.
 pub(super) struct Shared {
     pub settings: Settings,
+    /// Folder with the state.
+    pub state_dir: PathBuf,
     pub tls: Arc<ServerConfig>,
     pub identity: Arc<Identity>,
     pub partitioner: Partitioner,
@@ -195,6 +197,7 @@ impl Relay {
         )?;
         let shared = Arc::new(Shared {
             settings: settings.clone(),
+            state_dir: plan.state_dir.clone(),
             tls: server_config(&credential, options)?,
             identity: Arc::new(identity(&credential, settings)?),
             partitioner,

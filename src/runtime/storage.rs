@@ -30,8 +30,6 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_millis(100);
 const MAINTENANCE_STEP: usize = 256 << 10;
 /// Slots looked at for reserved ids before connections get a turn.
 const ALIASES_STEP: u32 = 512;
-/// Time between two saves of the days on which queues were used.
-const DAYS_INTERVAL: Duration = Duration::from_secs(600);
 /// Time between syncs when nobody waits for them.
 const LAZY_SYNC_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -275,27 +273,7 @@ pub async fn check_aliases(core: Rc<Core>) {
     }
 }
 
-/// Saves from time to time when queues were last used: a crash loses at most that much.
-pub async fn save_days(core: Rc<Core>) {
-    loop {
-        sleep(DAYS_INTERVAL).await;
-        if let Some(days) = core.with_log(|store| store.save_days()) {
-            let result = glommio::executor().spawn_blocking(move || days.run()).await;
-            if let Err(error) = result {
-                tracing::warn!("cannot save when queues were last used: {error}");
-            }
-        }
-    }
-}
-
 /// Makes the last changes durable, when nothing else runs any more.
 pub fn finish(core: &Core) -> Result<(), SyncFailed> {
-    let Some(finished) = core.with_log(LogStore::finish) else {
-        return Ok(());
-    };
-    finished?;
-    if let Some(Err(error)) = core.with_log(|store| store.save_days().run()) {
-        tracing::warn!("cannot save when queues were last used: {error}");
-    }
-    Ok(())
+    core.with_log(LogStore::finish).unwrap_or(Ok(()))
 }

@@ -45,6 +45,11 @@ impl Core {
         let counters = self.counters();
         let seconds = now().seconds();
         let mut shard = self.shard.borrow_mut();
+        let (day, mut durable_active) = shard.activity().durable(seconds);
+        if shard.store_mut().log().is_none() {
+            // Its queues do not come back.
+            durable_active = shard.activity().current(seconds);
+        }
         ShardSnapshot {
             shard: self.index,
             counters,
@@ -61,6 +66,8 @@ impl Core {
             handshakes: self.handshakes.get() as u64,
             steps: self.steps.times(),
             sockets: self.sockets.borrow().iter().map(|s| s.counts()).collect(),
+            day,
+            durable_active,
         }
     }
 
