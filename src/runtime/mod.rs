@@ -7,6 +7,7 @@
 mod connection;
 mod control;
 mod core;
+mod days;
 mod http;
 pub mod lock;
 mod mesh;
@@ -21,7 +22,9 @@ mod save;
 mod server;
 mod shard;
 mod shutdown;
+mod statistics;
 mod steps;
+mod stop_request;
 mod storage;
 mod sweeps;
 mod timers;
@@ -29,3 +32,4 @@ mod web;
 
 pub use probe::try_executors;
 pub use server::{RelayPlan, RunError, Served, run};
+pub use statistics::{DAILY_LOG, METRICS_FILE};

@@ -305,12 +305,5 @@ pub async fn check_aliases(core: Rc<Core>) {
 
 /// Makes the last changes durable, when nothing else runs any more.
 pub fn finish(core: &Core) -> Result<(), SyncFailed> {
-    let Some(finished) = core.with_log(LogStore::finish) else {
-        return Ok(());
-    };
-    finished?;
-    if let Some(Err(error)) = core.with_log(|store| store.save_days().run()) {
-        tracing::warn!("cannot save when queues were last used: {error}");
-    }
-    Ok(())
+    core.with_log(LogStore::finish).unwrap_or(Ok(()))
 }

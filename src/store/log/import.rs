@@ -25,17 +25,19 @@ pub struct ImportedStore<'a> {
     /// Gone once everything is durable.
     targets: Option<Targets>,
     progress: &'a mut dyn FnMut(u64, u64),
+    statistics: &'a mut dyn FnMut(&Statistics),
 }
 
 impl<'a> ImportedStore<'a> {
     /// Begins a store of some shards in a state directory. `progress` is told the bytes read and
-    /// the bytes to be read.
+    /// the bytes to be read; `statistics` gets counters, which no store keeps.
     pub fn begin(
         state: &Path,
         shards: u16,
         partitions: &Arc<dyn Partitions>,
         options: &LogOptions,
         progress: &'a mut dyn FnMut(u64, u64),
+        statistics: &'a mut dyn FnMut(&Statistics),
     ) -> Result<Self, RehomeError> {
         remove_unfinished(state)?;
         let mut this = Self {
@@ -43,6 +45,7 @@ impl<'a> ImportedStore<'a> {
             manifest: Manifest::first(shards),
             targets: None,
             progress,
+            statistics,
         };
         let path = state.join(UNFINISHED_FOLDER);
         Directory::open(&path).map_err(at(&path))?;
@@ -131,8 +134,9 @@ impl ImportSink for ImportedStore<'_> {
         taken(self.targets()?.put_note(notifier_id, note))
     }
 
-    /// Nothing: counters begin with each start; days of use come with the queues.
-    fn statistics(&mut self, _: &Statistics) -> Result<(), SinkError> {
+    /// Days of use come with the queues.
+    fn statistics(&mut self, statistics: &Statistics) -> Result<(), SinkError> {
+        (self.statistics)(statistics);
         Ok(())
     }
 

@@ -30,7 +30,7 @@ mod targets;
 mod tests;
 mod walk;
 
-pub use days::SaveDays;
+pub use days::{DaysWalk, SaveDays};
 pub use disk::{Disk, Memory, SegmentFile};
 pub use export::ExportedStore;
 pub use import::ImportedStore;
