@@ -142,7 +142,10 @@ async fn run_executor(
     for task in accepting {
         task.cancel().await;
     }
-    drain(&core, &shared.shutdown).await;
+    // After a failed sync nothing can be answered any more that somebody waits for.
+    if !matches!(result, Err(RunError::Sync(_))) {
+        drain(&core, &shared.shutdown).await;
+    }
     receiving.cancel().await;
     for task in timers.into_iter().chain(keeping) {
         task.cancel().await;

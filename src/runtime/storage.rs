@@ -284,6 +284,10 @@ pub async fn maintain(core: Rc<Core>) {
         while core.with_log(|store| store.maintain(MAINTENANCE_STEP)) == Some(true) {
             yield_now().await;
         }
+        // Space made by draining needs no new segments.
+        if core.with_log(|store| store.is_supplied()) == Some(true) {
+            core.note_space();
+        }
         core.store_watch().wake();
     }
 }

@@ -3,7 +3,8 @@
 //! It is filled beside the place where it will be and moved there when it is complete and durable:
 //! whenever the process ends, there is all of it or nothing.
 
-use super::rehome::{Manifest, RehomeError, STORE_FOLDER, at, generation, write_manifest};
+use super::rehome::{Manifest, STORE_FOLDER, generation, write_manifest};
+use super::rehome_error::{RehomeError, at};
 use super::targets::Targets;
 use super::{Directory, LogOptions, Partitions};
 use crate::store::reference::{ImportSink, SinkError, Statistics};
