@@ -228,17 +228,26 @@ fn web_credentials_are_checked() {
 
     let now = OffsetDateTime::now_utc();
     let key = KeyAlgorithm::Ed25519.generate(&mut rand::rng()).unwrap();
-    let mut profile = CertificateProfile::service(now);
-    profile.not_after = now + Duration::days(60) + Duration::hours(12);
-    let der = profile.issue(&key.verifying_key(), &key).unwrap();
-    fs::write(&file, certificate_to_pem(&der).unwrap()).unwrap();
-    let key = private_key_to_pem(&key).unwrap();
-    write_new(&sandbox.file("web.key"), &*key, 0o600).unwrap();
-    let lines = sandbox.check().1;
+    let pem = private_key_to_pem(&key).unwrap();
+    write_new(&sandbox.file("web.key"), &*pem, 0o600).unwrap();
+    let with_days_left = |days: i64| {
+        let mut profile = CertificateProfile::service(now);
+        profile.not_after = now + Duration::days(days) + Duration::hours(12);
+        let der = profile.issue(&key.verifying_key(), &key).unwrap();
+        fs::write(&file, certificate_to_pem(&der).unwrap()).unwrap();
+        sandbox.check().1
+    };
+    let lines = with_days_left(60);
     assert!(
         has(&lines, "ok: the web certificate is valid for 60 more days"),
         "{lines:?}"
     );
+    let lines = with_days_left(-3);
+    let expired = format!(
+        "warning: the web certificate {} expired 3 days ago",
+        file.display()
+    );
+    assert!(has(&lines, &expired), "{lines:?}");
 
     fs::copy(sandbox.file("server.key"), sandbox.file("web.key")).unwrap();
     let lines = sandbox.check().1;
