@@ -129,8 +129,8 @@ pub fn run(
     let ca_key = credentials::ca_key_warning(&directories.config);
     plan.advice.extend(expiry.into_iter().chain(ca_key));
     if let Some(https) = &plan.settings.web.https {
-        let notice = check_https(https, console)?;
-        plan.advice.extend(notice);
+        let notices = check_https(https, console)?;
+        plan.advice.extend(notices);
     }
     Ok(relay(plan)?)
 }
@@ -235,11 +235,11 @@ pub(super) fn unusable(error: CredentialError) -> CliError {
 }
 
 /// Says what is wrong with the files that pages with TLS need, and gives what is to be said about
-/// their time. Messages are served without them.
-fn check_https(https: &Https, console: &mut Console<'_>) -> Result<Option<String>, CliError> {
+/// those that work. Messages are served without them.
+fn check_https(https: &Https, console: &mut Console<'_>) -> Result<Vec<String>, CliError> {
     let credential = WebCredential::new(&https.cert, &https.key);
     let Err(error) = credential.reload() else {
-        return Ok(credential.expiry_notice(OffsetDateTime::now_utc()));
+        return Ok(credential.notices(OffsetDateTime::now_utc()));
     };
     console.line(&format!(
         "----------\n\
@@ -249,7 +249,7 @@ fn check_https(https: &Https, console: &mut Console<'_>) -> Result<Option<String
          --key-type rsa --rsa-key-size 4096\n\
          ----------"
     ))?;
-    Ok(None)
+    Ok(Vec::new())
 }
 
 #[cfg(test)]

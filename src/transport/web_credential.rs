@@ -7,7 +7,7 @@ use crate::crypto::certificate::Summary;
 use rustls::crypto::aws_lc_rs;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ServerConfig, SupportedProtocolVersion};
+use rustls::{ServerConfig, SignatureScheme, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::fs;
@@ -26,6 +26,14 @@ const ALPN: &[u8] = b"http/1.1";
 /// How long before the end of a certificate an operator is told: those of Let's Encrypt should have
 /// been renewed 30 days before. For certificates that live shorter it is a quarter of their life.
 const EXPIRY_NOTICE: Duration = Duration::days(20);
+
+/// What browsers accept as signatures in a handshake, one for each kind of key: none for Ed25519
+/// and P-521.
+const BROWSERS: &[SignatureScheme] = &[
+    SignatureScheme::RSA_PSS_SHA256,
+    SignatureScheme::ECDSA_NISTP256_SHA256,
+    SignatureScheme::ECDSA_NISTP384_SHA384,
+];
 
 const VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 
@@ -81,6 +89,8 @@ struct State {
     config: Option<Arc<ServerConfig>>,
     /// The certificate in use.
     leaf: Option<Summary>,
+    /// Whether browsers take keys of its kind.
+    browsers: bool,
     /// The files when they were last looked at.
     seen: Option<[Stamp; 2]>,
 }
@@ -104,12 +114,11 @@ impl WebCredential {
         let mut state = self.state();
         state.seen = Some(self.stamps());
         let certified = load(&self.cert, &self.key)?;
-        let leaf = certified
-            .cert
-            .first()
-            .and_then(|leaf| Summary::of(leaf).ok());
+        let leaf = certified.cert.first();
+        let leaf = leaf.and_then(|leaf| Summary::of(leaf).ok());
+        let browsers = certified.key.choose_scheme(BROWSERS).is_some();
         state.config = Some(config(certified)?);
-        state.leaf = leaf;
+        (state.leaf, state.browsers) = (leaf, browsers);
         self.loaded.store(true, Ordering::Release);
         Ok(())
     }
@@ -133,14 +142,21 @@ impl WebCredential {
         self.state().config.clone()
     }
 
-    /// What an operator should know about the time of the certificate in use: none while that is
-    /// long, or without a certificate. It changes daily.
-    pub fn expiry_notice(&self, now: OffsetDateTime) -> Option<String> {
-        let notice = expiry_notice(self.state().leaf.as_ref()?, now)?;
-        Some(format!(
-            "the web certificate {} {notice}",
-            self.cert.display()
-        ))
+    /// What an operator should know about the certificate in use, if it is not good for long: it
+    /// changes daily.
+    pub fn notices(&self, now: OffsetDateTime) -> Vec<String> {
+        let state = self.state();
+        let Some(leaf) = &state.leaf else {
+            return Vec::new();
+        };
+        let kind =
+            "has a key of a kind that browsers refuse: use RSA, or ECDSA with P-256 or P-384";
+        let kind = (!state.browsers).then(|| kind.to_owned());
+        [kind, expiry_notice(leaf, now)]
+            .into_iter()
+            .flatten()
+            .map(|notice| format!("the web certificate {} {notice}", self.cert.display()))
+            .collect()
     }
 
     /// Whole days that the certificate in use is valid from `now` on.

@@ -13,9 +13,15 @@ pub(super) fn check(web: &Web, now: OffsetDateTime, report: &mut Report) {
     let credential = WebCredential::new(&https.cert, &https.key);
     if let Err(error) = credential.reload() {
         report.warning(format!("no pages with TLS: {error}"));
-    } else if let Some(notice) = credential.expiry_notice(now) {
-        report.warning(notice);
-    } else if let Some(days) = credential.days_left(now) {
+        return;
+    }
+    let notices = credential.notices(now);
+    if notices.is_empty()
+        && let Some(days) = credential.days_left(now)
+    {
         report.ok(format!("the web certificate is valid for {days} more days"));
+    }
+    for notice in notices {
+        report.warning(notice);
     }
 }

@@ -93,8 +93,8 @@ async fn watch(web: Arc<Web>) {
     let Some(Https { credential, .. }) = &web.https else {
         return;
     };
-    // The start has told this one.
-    let mut told = credential.expiry_notice(OffsetDateTime::now_utc());
+    // The start has told these.
+    let mut told = credential.notices(OffsetDateTime::now_utc());
     loop {
         sleep(WATCH_INTERVAL).await;
         match credential.reload_if_changed() {
@@ -102,10 +102,10 @@ async fn watch(web: Arc<Web>) {
             Ok(true) => tracing::info!("HTTPS credentials have changed and are in use"),
             Err(error) => tracing::error!("{error}"),
         }
-        let notice = credential.expiry_notice(OffsetDateTime::now_utc());
-        if told != notice {
-            notice.iter().for_each(|notice| tracing::warn!("{notice}"));
-            told = notice;
+        let notices = credential.notices(OffsetDateTime::now_utc());
+        if told != notices {
+            notices.iter().for_each(|notice| tracing::warn!("{notice}"));
+            told = notices;
         }
     }
 }

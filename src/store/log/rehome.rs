@@ -67,6 +67,18 @@ pub enum RehomeError {
         /// Why.
         reason: String,
     },
+    /// The logs were written by a later release.
+    #[error(
+        "{} has format {version}, which this release does not know: start the release that wrote \
+         it, or restore a backup of this one",
+        file.display()
+    )]
+    Version {
+        /// The manifest.
+        file: PathBuf,
+        /// Its format.
+        version: u32,
+    },
     /// What was read could not be written again.
     #[error("cannot write a shard: {0}")]
     Store(#[from] StoreError),
@@ -106,9 +118,12 @@ impl StoreDirectory {
             Some(bytes) => {
                 let manifest: Manifest =
                     serde_json::from_slice(&bytes).map_err(|e| damaged(&file, e.to_string()))?;
-                if manifest.version != VERSION || manifest.shards == 0 {
-                    let reason = format!("version {} is not known", manifest.version);
-                    return Err(damaged(&file, reason));
+                if manifest.version != VERSION {
+                    let version = manifest.version;
+                    return Err(RehomeError::Version { file, version });
+                }
+                if manifest.shards == 0 {
+                    return Err(damaged(&file, "it has no shards".to_owned()));
                 }
                 manifest
             }

@@ -151,7 +151,7 @@ fn the_notice_is_about_the_certificate_in_use() {
     let files = Files::new();
     let credential = files.credential();
     let now = OffsetDateTime::now_utc();
-    assert_eq!(credential.expiry_notice(now), None);
+    assert!(credential.notices(now).is_empty());
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec!["example.org".to_owned()]).unwrap();
     params.not_before = now - Duration::days(80);
@@ -165,13 +165,25 @@ fn the_notice_is_about_the_certificate_in_use() {
         "the web certificate {} expires in 10 days; a new one is used within a minute",
         file.display()
     );
-    assert_eq!(credential.expiry_notice(now), Some(expected));
+    assert_eq!(credential.notices(now), [expected]);
     assert_eq!(credential.days_left(now), Some(10));
     // What cannot be used changes nothing.
     files.put("web.crt", "", 2);
     assert!(credential.reload_if_changed().is_err());
-    assert!(credential.expiry_notice(now).is_some());
-    files.write(&rcgen::PKCS_ED25519, 3);
+    assert_eq!(credential.notices(now).len(), 1);
+    for (seconds, algorithm, taken) in [
+        (3, &rcgen::PKCS_ED25519, false),
+        (4, &rcgen::PKCS_ECDSA_P384_SHA384, true),
+        (5, &rcgen::PKCS_ECDSA_P521_SHA512, false),
+        (6, &rcgen::PKCS_ECDSA_P256_SHA256, true),
+    ] {
+        files.write(algorithm, seconds);
+        assert!(credential.reload_if_changed().unwrap());
+        let notices = credential.notices(now);
+        assert_eq!(notices.is_empty(), taken, "{notices:?}");
+        assert!(taken || notices[0].contains("browsers refuse"));
+    }
+    files.write_key(&rsa(), 7);
     assert!(credential.reload_if_changed().unwrap());
-    assert_eq!(credential.expiry_notice(now), None);
+    assert!(credential.notices(now).is_empty());
 }
