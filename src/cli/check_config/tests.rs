@@ -1,9 +1,7 @@
 use super::*;
-use crate::cli::files::write_new;
 use crate::cli::init::{InitOptions, initialize};
 use crate::crypto::certificate::{
-    CertificateProfile, DistinguishedName, KeyAlgorithm, certificate_to_pem, private_key_from_pem,
-    private_key_to_pem,
+    CertificateProfile, DistinguishedName, certificate_to_pem, private_key_from_pem,
 };
 use crate::runtime::lock::StateLock;
 use std::fs;

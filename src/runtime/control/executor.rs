@@ -2,6 +2,7 @@
 
 use super::Control;
 use crate::control::{Statistics, StatisticsConfig};
+use crate::runtime::blocking;
 use crate::runtime::core::{CoreMessage, now};
 use crate::runtime::mesh::Mesh;
 use crate::runtime::server::{IO_MEMORY, Report, RunError, Shared};
@@ -35,7 +36,8 @@ pub fn run(
         .make()?;
     let statistics = Statistics::new(StatisticsConfig::default(), None, now().nanos);
     let control = Rc::new(Control::new(shared.partitioner.clone(), mesh, statistics));
-    executor.run(serve(control, shared, report))
+    let work = serve(control, shared, report);
+    executor.run(blocking::finishing(BLOCKING_THREADS, work))
 }
 
 async fn serve(
