@@ -33,10 +33,13 @@ mod tests {
     use super::*;
     use futures_lite::future::yield_now;
     use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
-    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
 
     const THREADS: usize = 2;
+    /// How long an executor is given to end too early.
+    const PATIENCE: Duration = Duration::from_millis(200);
 
     #[test]
     fn work_of_cancelled_tasks_is_waited_for() {
@@ -44,27 +47,32 @@ mod tests {
             .blocking_thread_pool_placement(PoolPlacement::Unbound(THREADS))
             .make()
             .unwrap();
-        let done = Arc::new(AtomicBool::new(false));
-        executor.run(finishing(THREADS, {
-            let done = Arc::clone(&done);
-            async move {
-                let (tell_started, started) = mpsc::channel();
-                let (go_on, told_to_go_on) = mpsc::channel();
-                let task = spawn_local(async move {
-                    let work = move || {
-                        tell_started.send(()).unwrap();
-                        told_to_go_on.recv().unwrap();
-                        done.store(true, Ordering::SeqCst);
-                    };
-                    glommio::executor().spawn_blocking(work).await;
-                });
-                while started.try_recv().is_err() {
-                    yield_now().await;
-                }
-                task.cancel().await;
-                go_on.send(()).unwrap();
+        let (tell_started, started) = mpsc::channel();
+        let (go_on, told_to_go_on) = mpsc::channel();
+        let (tell_done, done) = mpsc::channel();
+        let (tell_ended, ended) = mpsc::channel();
+        let release = thread::spawn(move || {
+            let ended_early = ended.recv_timeout(PATIENCE).is_ok();
+            go_on.send(()).unwrap();
+            ended_early
+        });
+        executor.run(finishing(THREADS, async move {
+            let task = spawn_local(async move {
+                let work = move || {
+                    tell_started.send(()).unwrap();
+                    told_to_go_on.recv().unwrap();
+                    tell_done.send(()).unwrap();
+                };
+                glommio::executor().spawn_blocking(work).await;
+            });
+            while started.try_recv().is_err() {
+                yield_now().await;
             }
+            task.cancel().await;
         }));
-        assert!(done.load(Ordering::SeqCst));
+        // It may be heard or not.
+        let _ = tell_ended.send(());
+        assert!(done.try_recv().is_ok());
+        assert!(!release.join().unwrap());
     }
 }
