@@ -59,6 +59,14 @@ fn renew<R: RngCore + CryptoRng>(
 ) -> Result<(), CliError> {
     let (algorithm, host) = wanted(options, &folder.join(SERVER_CERTIFICATE_FILE))?;
     let ca_key_file = folder.join(CA_KEY_FILE);
+    if !ca_key_file.exists() {
+        return Err(anyhow!(
+            "{} does not exist: bring the private key of the CA back for this command, or run it \
+             on a copy of this folder where the key is (SMP_SERVER_CFG_PATH)",
+            ca_key_file.display()
+        )
+        .into());
+    }
     let ca_key = private_key_from_pem(&files::read(&ca_key_file)?)
         .with_context(|| ca_key_file.display().to_string())?;
     let ca_file = folder.join(CA_CERTIFICATE_FILE);

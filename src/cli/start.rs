@@ -130,7 +130,8 @@ pub fn run(
     let ca_key = credentials::ca_key_warning(&directories.config);
     plan.advice.extend(expiry.into_iter().chain(ca_key));
     if let Some(https) = &plan.settings.web.https {
-        check_https(https, console)?;
+        let notices = check_https(https, console)?;
+        plan.advice.extend(notices);
     }
     Ok(relay(plan)?)
 }
@@ -242,10 +243,12 @@ pub(super) fn unusable(error: CredentialError) -> CliError {
     }
 }
 
-/// Says what is wrong with the files that pages with TLS need. Messages are served without them.
-fn check_https(https: &Https, console: &mut Console<'_>) -> Result<(), CliError> {
-    let Err(error) = WebCredential::new(&https.cert, &https.key).reload() else {
-        return Ok(());
+/// Says what is wrong with the files that pages with TLS need, and gives what is to be said about
+/// those that work. Messages are served without them.
+fn check_https(https: &Https, console: &mut Console<'_>) -> Result<Vec<String>, CliError> {
+    let credential = WebCredential::new(&https.cert, &https.key);
+    let Err(error) = credential.reload() else {
+        return Ok(credential.notices(OffsetDateTime::now_utc()));
     };
     console.line(&format!(
         "----------\n\
@@ -255,7 +258,7 @@ fn check_https(https: &Https, console: &mut Console<'_>) -> Result<(), CliError>
          --key-type rsa --rsa-key-size 4096\n\
          ----------"
     ))?;
-    Ok(())
+    Ok(Vec::new())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::{Control, port};
 use crate::control::{Statistics, StatisticsConfig};
+use crate::runtime::blocking;
 use crate::runtime::core::{CoreMessage, now};
 use crate::runtime::mesh::Mesh;
 use crate::runtime::server::{IO_MEMORY, Report, RunError, Shared};
@@ -43,7 +44,8 @@ pub fn run(
     };
     let statistics = Statistics::new(config, saved, now().nanos);
     let control = Rc::new(Control::new(shared.partitioner.clone(), mesh, statistics));
-    executor.run(serve(control, shared, files, report))
+    let work = serve(control, shared, files, report);
+    executor.run(blocking::finishing(BLOCKING_THREADS, work))
 }
 
 async fn serve(

@@ -32,9 +32,8 @@ mod targets;
 mod tests;
 mod walk;
 
-pub use days::{DaysWalk, SaveDays};
 pub use damage::{Damage, OpenError, RecoveryReport};
-pub use days::SaveDays;
+pub use days::{DaysWalk, SaveDays};
 pub use disk::{Disk, Memory, SegmentFile};
 pub use export::ExportedStore;
 pub use import::ImportedStore;

@@ -76,9 +76,12 @@ impl StoreDirectory {
             Some(bytes) => {
                 let manifest: Manifest =
                     serde_json::from_slice(&bytes).map_err(|e| damaged(&file, e.to_string()))?;
-                if manifest.version != VERSION || manifest.shards == 0 {
-                    let reason = format!("version {} is not known", manifest.version);
-                    return Err(damaged(&file, reason));
+                if manifest.version != VERSION {
+                    let version = manifest.version;
+                    return Err(RehomeError::Version { file, version });
+                }
+                if manifest.shards == 0 {
+                    return Err(damaged(&file, "it has no shards".to_owned()));
                 }
                 manifest
             }

@@ -273,6 +273,23 @@ fn a_shard_or_a_manifest_that_is_missing_does_not_begin_anew() {
 }
 
 #[test]
+fn logs_of_a_later_release_are_left_alone() {
+    let state = tempfile::tempdir().unwrap();
+    StoreDirectory::open(state.path(), 1).unwrap();
+    let manifest = state.path().join("smp-server-store/manifest.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let later = text.replace("\"version\":1", "\"version\":2");
+    fs::write(&manifest, &later).unwrap();
+    let error = StoreDirectory::open(state.path(), 1).unwrap_err();
+    let expected = format!(
+        "{} has format 2, which this release does not know: start the release that wrote it",
+        manifest.display()
+    );
+    assert!(error.to_string().starts_with(&expected), "{error}");
+    assert_eq!(fs::read_to_string(&manifest).unwrap(), later);
+}
+
+#[test]
 fn days_of_use_come_back_with_the_file_or_with_the_record() {
     let state = tempfile::tempdir().unwrap();
     let directory = StoreDirectory::open(state.path(), 1).unwrap();
