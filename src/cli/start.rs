@@ -22,7 +22,7 @@ const TRIAL_PORTS: &str = "5223";
 /// Options of `start`.
 #[derive(Debug, Default, Args)]
 pub struct StartOptions {
-    /// Load and save the state without serving anybody
+    /// Open, check and close the store without serving anybody
     #[arg(short = 'm', long)]
     pub maintenance: bool,
     /// Accepted for compatibility: the log compacts itself
@@ -31,9 +31,12 @@ pub struct StartOptions {
     /// Least important log lines: trace, debug, info, note, warn, error
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log_level: LogLevel,
-    /// Continue after errors in imported state
+    /// Leave out what cannot be taken over when state of a reference server is imported
     #[arg(long)]
     pub skip_warnings: bool,
+    /// Write a damaged store anew, as far as it can be read, or one whose partition key is lost
+    #[arg(long)]
+    pub repair: bool,
     /// Accepted for compatibility (up or down): there is no database
     #[arg(long, value_name = "DIRECTION", value_parser = confirm_migrations)]
     pub confirm_migrations: Option<String>,
@@ -103,8 +106,10 @@ pub struct StartPlan {
     pub log_level: LogLevel,
     /// Whether to stop after loading, without listening.
     pub maintenance: bool,
-    /// Whether to continue after errors in imported state.
+    /// Whether to leave out what an import cannot take over.
     pub skip_warnings: bool,
+    /// Whether to keep what can be read of a damaged store.
+    pub repair: bool,
 }
 
 /// Runs `start`: prepares, prints the lines that need no listener, then hands over to `relay`,
@@ -191,6 +196,7 @@ fn prepare(options: &StartOptions, directories: &Directories) -> Result<StartPla
         log_level: options.log_level,
         maintenance: options.maintenance,
         skip_warnings: options.skip_warnings,
+        repair: options.repair,
     })
 }
 

@@ -15,6 +15,8 @@ pub mod migration;
 mod notes;
 mod partition_key;
 mod placement;
+mod ports;
+mod prepare;
 mod probe;
 mod registration;
 mod requests;
@@ -27,5 +29,6 @@ mod sweeps;
 mod timers;
 mod web;
 
+pub use ports::Ports;
 pub use probe::try_executors;
-pub use server::{RelayPlan, RunError, Served, run};
+pub use server::{RelayPlan, RunError, Served, maintain, run};

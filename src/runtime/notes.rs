@@ -78,32 +78,58 @@ impl Stop {
     }
 }
 
-async fn keep(core: Rc<Core>, mut file: NotesFile, stop: Rc<Stop>) {
+async fn keep(core: Rc<Core>, file: NotesFile, stop: Rc<Stop>) {
+    let mut file = Some(file);
+    let is_unsaved = || core.shard().borrow().has_unsaved_notes();
+    keep_saved(&stop, is_unsaved, async || {
+        let Some(this) = file.take() else {
+            return Ok(());
+        };
+        let result;
+        (file, result) = save(&core, this).await;
+        result
+    })
+    .await;
+}
+
+/// Saves every now and then if anything is unsaved, and once more at the stop, also what has
+/// changed while it was being saved then.
+async fn keep_saved(
+    stop: &Stop,
+    is_unsaved: impl Fn() -> bool,
+    mut save: impl AsyncFnMut() -> io::Result<()>,
+) {
     let mut failing = false;
-    while !stop.requested.get() {
+    loop {
         or(stop.requested(), async {
             sleep(INTERVAL).await;
         })
         .await;
-        if !failing && !core.shard().borrow().has_unsaved_notes() {
-            continue;
-        }
-        let result;
-        (file, result) = save(&core, file).await;
-        match result {
-            Ok(()) => failing = false,
-            Err(error) => {
-                if !failing {
-                    tracing::warn!("cannot save notifications: {error}");
-                }
-                failing = true;
+        let is_last = stop.requested.get();
+        if failing || is_unsaved() {
+            let mut result = save().await;
+            if is_last && result.is_err() {
+                // The next one writes the whole file anew, which may do.
+                result = save().await;
             }
+            match result {
+                Ok(()) => failing = false,
+                Err(error) => {
+                    if !failing || is_last {
+                        tracing::warn!("cannot save notifications: {error}");
+                    }
+                    failing = true;
+                }
+            }
+        }
+        if is_last {
+            return;
         }
     }
 }
 
 /// Saves everything or what has changed; gives the file back.
-async fn save(core: &Core, mut file: NotesFile) -> (NotesFile, io::Result<()>) {
+async fn save(core: &Core, mut file: NotesFile) -> (Option<NotesFile>, io::Result<()>) {
     let all = file.wants_all();
     let mut walk = core.shard().borrow_mut().begin_saving_notes(all);
     let mut batches = Vec::new();
@@ -128,7 +154,10 @@ async fn save(core: &Core, mut file: NotesFile) -> (NotesFile, io::Result<()>) {
             } else {
                 file.append(batches)
             };
-            (file, result)
+            (Some(file), result)
         })
         .await
 }
+
+#[cfg(test)]
+mod tests;

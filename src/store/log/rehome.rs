@@ -6,6 +6,7 @@
 
 use super::disk::Disk;
 use super::import::remove_unfinished;
+use super::origin::Origin;
 use super::recovery::{Damage, OnDamage};
 use super::targets::Targets;
 use super::{Directory, LogOptions, LogStore, OpenError, Partitions};
@@ -23,7 +24,11 @@ pub const STORE_FOLDER: &str = "smp-server-store";
 const MANIFEST: &str = "manifest.json";
 /// Version of the manifest.
 const VERSION: u32 = 1;
-/// Which directory counts, and how many shards it has.
+/// Follows the name of a generation that is to be kept although it does not count.
+const KEEP: &str = "keep";
+/// Follows the name of a generation that was kept.
+pub(super) const DAMAGED: &str = "damaged";
+/// Which directory counts, how many shards it has, and where what is in it comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Version of the manifest.
@@ -32,6 +37,9 @@ pub struct Manifest {
     pub generation: u64,
     /// Shards in it.
     pub shards: u16,
+    /// Where what is in them comes from.
+    #[serde(flatten)]
+    pub origin: Origin,
 }
 
 impl Manifest {
@@ -41,6 +49,7 @@ impl Manifest {
             version: VERSION,
             generation: 1,
             shards,
+            origin: Origin::default(),
         }
     }
 }
@@ -89,8 +98,8 @@ pub struct RehomeReport {
 /// The logs in a state directory.
 #[derive(Debug, Clone)]
 pub struct StoreDirectory {
-    path: PathBuf,
-    manifest: Manifest,
+    pub(super) path: PathBuf,
+    pub(super) manifest: Manifest,
 }
 
 impl StoreDirectory {
@@ -146,6 +155,11 @@ impl StoreDirectory {
     /// Number of shards the logs were written by.
     pub fn shards(&self) -> u16 {
         self.manifest.shards
+    }
+
+    /// The file that says which generation counts.
+    pub fn manifest_file(&self) -> PathBuf {
+        self.path.join(MANIFEST)
     }
 
     /// The directory of a shard.
@@ -204,7 +218,7 @@ impl StoreDirectory {
         options: &LogOptions,
     ) -> Result<(RehomeReport, PathBuf), RehomeError> {
         let old = generation(&self.path, self.manifest.generation);
-        let kept = old.with_extension("damaged");
+        let kept = old.with_extension(DAMAGED);
         let shards = self.shards();
         let report = self.rewrite(shards, partitions, options, OnDamage::Skip)?;
         Ok((report, kept))
@@ -234,6 +248,7 @@ impl StoreDirectory {
             version: VERSION,
             generation: self.manifest.generation + 1,
             shards,
+            origin: self.manifest.origin.clone(),
         };
         let old = generation(&self.path, self.manifest.generation);
         let new = generation(&self.path, next.generation);
@@ -258,22 +273,32 @@ impl StoreDirectory {
         }
         report.moved = targets.complete()?;
         let disk = Directory::open(&self.path).map_err(at(&self.path))?;
+        if on_damage == OnDamage::Skip {
+            // From the manifest on the old directory does not count: this tells that it is kept.
+            let mark = old.with_extension(KEEP);
+            fs::write(&mark, []).map_err(at(&mark))?;
+            let directory = fs::File::open(&self.path).map_err(at(&self.path))?;
+            directory.sync_all().map_err(at(&self.path))?;
+        }
         write_manifest(&disk, &self.path.join(MANIFEST), &next)?;
         self.manifest = next;
-        if on_damage == OnDamage::Skip {
-            let kept = old.with_extension("damaged");
-            fs::rename(&old, &kept).map_err(at(&old))?;
-        }
         self.remove_others()?;
         Ok(report)
     }
 
-    /// Removes generations that do not count.
+    /// Removes generations that do not count, but for those that are to be kept.
     fn remove_others(&self) -> Result<(), RehomeError> {
         let current = generation(&self.path, self.manifest.generation);
         for path in generations(&self.path).map_err(at(&self.path))? {
-            if path != current {
+            let mark = path.with_extension(KEEP);
+            let is_marked = mark.try_exists().map_err(at(&mark))?;
+            if path != current && is_marked {
+                fs::rename(&path, path.with_extension(DAMAGED)).map_err(at(&path))?;
+            } else if path != current {
                 fs::remove_dir_all(&path).map_err(at(&path))?;
+            }
+            if is_marked {
+                fs::remove_file(&mark).map_err(at(&mark))?;
             }
         }
         Ok(())
