@@ -19,6 +19,7 @@ pub mod init;
 mod progress;
 mod prompt;
 pub mod reference_storage;
+mod renewal;
 pub mod serve;
 pub mod start;
 pub mod start_lines;

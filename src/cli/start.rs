@@ -2,7 +2,7 @@
 //! (spec: operations §1.6–§1.8).
 
 use crate::cli::init::{self, InitOptions};
-use crate::cli::{CliError, Console, Directories, credentials, start_lines, version};
+use crate::cli::{CliError, Console, Directories, credentials, renewal, start_lines, version};
 use crate::config::settings::Https;
 use crate::config::{Settings, SettingsError};
 use crate::crypto::certificate::Fingerprint;
@@ -128,6 +128,10 @@ pub fn run(
     }
     let mut plan = prepare(options, directories)?;
     print_lines(&plan, console)?;
+    if renewal::complete(&directories.config)? {
+        let advice = "`smp-server cert` was interrupted: key and certificate belong together again";
+        plan.advice.push(advice.to_owned());
+    }
     // Before anything is opened; the relay loads them itself.
     let credential = Credential::load(&directories.config).map_err(unusable)?;
     let expiry = credentials::expiry_advice(credential.chain(), OffsetDateTime::now_utc());

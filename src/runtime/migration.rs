@@ -51,7 +51,7 @@ pub enum MigrationError {
     NoStore(PathBuf),
     /// Something could not be taken over, and that was not allowed.
     #[error(
-        "{} losses, see above. To leave out what they name: --skip-warnings",
+        "something would be lost, in {} places, see above. To leave out what they name: --skip-warnings",
         .0.losses()
     )]
     Warnings(Box<Warnings>),
@@ -254,3 +254,6 @@ pub fn export(
 fn partitions(key: &[u8; 16], shards: u16) -> Arc<dyn Partitions> {
     Arc::new(Partitioner::new(key, shards))
 }
+
+#[cfg(test)]
+mod tests;

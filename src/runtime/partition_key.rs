@@ -153,6 +153,36 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_told_from_another_without_showing_it() {
+        let check = check_value(&[1; LEN]);
+        assert_eq!(check.len(), 2 * CHECK_LEN);
+        assert_eq!(check, check_value(&[1; LEN]));
+        assert_ne!(check, check_value(&[2; LEN]));
+        assert_ne!(check, "0101010101010101");
+    }
+
+    #[test]
+    fn a_store_needs_the_key_it_was_written_under() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = of_store(dir.path(), None).unwrap();
+        let mut store = StoreDirectory::open(dir.path(), 1).unwrap();
+        // One of an early release.
+        assert_eq!(of_store(dir.path(), Some(&store)).unwrap(), key);
+        let mut origin = store.origin().clone();
+        origin.key_check = Some(check_value(&key));
+        store.set_origin(origin).unwrap();
+        assert_eq!(of_store(dir.path(), Some(&store)).unwrap(), key);
+        std::fs::write(dir.path().join(FILE), [9; LEN]).unwrap();
+        let error = of_store(dir.path(), Some(&store)).unwrap_err();
+        assert!(matches!(error, KeyError::Other(_)), "{error}");
+        std::fs::remove_file(dir.path().join(FILE)).unwrap();
+        let error = of_store(dir.path(), Some(&store)).unwrap_err();
+        assert!(matches!(error, KeyError::Missing(_)), "{error}");
+        assert!(error.to_string().contains(FILE), "{error}");
+        assert!(!dir.path().join(FILE).exists());
+    }
+
+    #[test]
     fn a_key_of_another_length_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         for len in [0, LEN - 1, LEN + 1] {
