@@ -5,7 +5,6 @@
 //! control executor serves operators. Executors talk only through the mesh.
 
 mod connection;
-#[cfg_attr(not(test), allow(dead_code, reason = "nobody asks the shards yet"))]
 mod control;
 mod core;
 mod http;
@@ -20,6 +19,7 @@ mod prepare;
 mod probe;
 mod registration;
 mod requests;
+mod save;
 mod server;
 mod shard;
 mod shutdown;

@@ -148,6 +148,10 @@ pub(super) struct Shared {
     /// Secret of the state directory.
     pub key: Zeroizing<[u8; 16]>,
     pub addresses: Vec<SocketAddr>,
+    /// Where the control port is, if it is on.
+    pub control_port: Option<SocketAddr>,
+    /// Folder with the state.
+    pub state_dir: PathBuf,
     pub shards: u16,
     pub shutdown: Shutdown,
     /// The site, if there is one.
@@ -188,6 +192,7 @@ impl Relay {
         raise_descriptor_limit();
         let Ports {
             addresses,
+            control: control_address,
             web,
             reservations,
         } = ports;
@@ -205,6 +210,8 @@ impl Relay {
             store_directory,
             key,
             addresses: addresses.clone(),
+            control_port: control_address,
+            state_dir: plan.state_dir.clone(),
             shards: shard_count,
             shutdown: shutdown.clone(),
             web: web.clone(),

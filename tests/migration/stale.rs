@@ -1,6 +1,6 @@
 //! No store is served that is older than the files of a reference server beside it.
 
-use crate::clients::expect_everybody_served;
+use crate::clients::{expect_everybody_served, expect_everything_delivered, expect_notified};
 use crate::state::*;
 use crate::support::{Server, Setup, command, run, start_fails};
 use smp_server::store::reference::file_names::{JOURNAL, MESSAGES, NOTIFICATIONS, STORE_LOG};
@@ -29,6 +29,13 @@ fn journal_server() -> tempfile::TempDir {
     fs::remove_file(var.join(MESSAGES)).unwrap();
     copy_tree(&fixture("journal"), &var);
     dir
+}
+
+/// Asserts that the queues of the recorded state are served.
+fn expect_queues(server: &Server) {
+    run(expect_everything_delivered(server));
+    run(expect_notified(server));
+    run(expect_everybody_served(server));
 }
 
 /// What the reference does when it goes on.
@@ -64,7 +71,7 @@ fn what_the_reference_wrote_after_the_import_is_not_passed_over() {
         fs::rename(var.join(name), elsewhere.path().join(name)).unwrap();
     }
     let server = Server::start_in(dir);
-    run(expect_everybody_served(&server));
+    expect_queues(&server);
     let dir = server.stop();
 
     // The other: those of the reference, one more.
@@ -87,7 +94,7 @@ fn the_number_of_shards_changes_nothing_about_it() {
     let text = fs::read_to_string(&ini).unwrap();
     fs::write(&ini, text.replace("shards = 1", "shards = 3")).unwrap();
     let server = Server::start_in(dir);
-    run(expect_everybody_served(&server));
+    expect_queues(&server);
     let dir = server.stop();
     append(&dir.path().join("var").join(MESSAGES), b"\n");
     refuses(dir.path(), MESSAGES);

@@ -8,9 +8,9 @@ use glommio::LocalExecutor;
 /// `during` is what happens within each save; gives what was left unsaved.
 fn keep(
     unsaved: usize,
-    mut during: impl FnMut(usize, &Cell<usize>, &Stop) -> io::Result<()>,
+    mut during: impl FnMut(usize, &Cell<usize>, &Asked) -> io::Result<()>,
 ) -> usize {
-    let (unsaved, stop) = (Cell::new(unsaved), Stop::default());
+    let (unsaved, stop) = (Cell::new(unsaved), Asked::default());
     let executor = LocalExecutor::default();
     let mut saves = 0;
     executor.run(async {
@@ -27,7 +27,7 @@ fn keep(
         });
         let requested = async {
             if unsaved.get() == 0 {
-                stop.request();
+                stop.ask(|asked| &asked.stop);
             }
         };
         zip(keeping, requested).await;
@@ -43,7 +43,7 @@ fn what_changes_during_a_save_is_saved_at_the_stop() {
         count = save;
         if save == 1 {
             unsaved.set(1);
-            stop.request();
+            stop.ask(|asked| &asked.stop);
         }
         Ok(())
     });
@@ -54,7 +54,7 @@ fn what_changes_during_a_save_is_saved_at_the_stop() {
 fn a_save_that_fails_at_the_stop_is_tried_once_more() {
     for failures in [1, 2] {
         let left = keep(1, |save, _, stop| {
-            stop.request();
+            stop.ask(|asked| &asked.stop);
             // The first was not the last yet.
             if save <= failures {
                 return Err(io::ErrorKind::StorageFull.into());
