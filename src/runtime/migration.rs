@@ -3,8 +3,11 @@
 //! The caller holds the lock of the state directory.
 
 use super::partition_key::{self, KeyError};
+use super::shard::whole_seconds;
+use super::statistics::{RecordFile, RecordFileError};
 use super::{placement, server, storage};
 use crate::config::settings::Settings;
+use crate::control::SavedStatistics;
 use crate::relay::Partitioner;
 use crate::store::hand_over;
 use crate::store::log::{
@@ -15,8 +18,9 @@ use crate::store::reference::file_names::{MESSAGES, NOTIFICATIONS, STATISTICS};
 use crate::store::reference::file_names::{STORE_LOG, STORE_LOG_START};
 use crate::store::reference::{
     ExportError, ExportOptions, ExportReport, ImportError, ImportOptions, ImportReport, SourceFile,
-    Warnings, changed_files, check_dir, export_dir, import_dir, source_files,
+    Statistics, Warnings, changed_files, check_dir, export_dir, import_dir, source_files,
 };
+use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -67,6 +71,9 @@ pub enum MigrationError {
     /// A shard cannot be read.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// Counters cannot be read or written.
+    #[error("{0}. Without this file counters are left out")]
+    Statistics(#[from] RecordFileError),
     /// The secret of the state directory is missing, another, or cannot be read or made.
     #[error(transparent)]
     PartitionKey(#[from] KeyError),
@@ -178,13 +185,28 @@ pub fn import(
     }
     let shards = server::shard_count(settings, placement::allowed_cores().len());
     let homes = partitions(&key, shards);
+    let day_starts_at = whole_seconds(settings.relay.stats_day_starts);
+    let counted = Cell::new(None);
+    let mut count = |statistics: &Statistics| {
+        counted.set(Some(SavedStatistics::from_reference(
+            statistics,
+            day_starts_at,
+        )));
+    };
     let before = source_files(state)?;
-    let mut store = ImportedStore::begin(state, shards, &homes, &options, progress)?;
+    let mut store = ImportedStore::begin(state, shards, &homes, &options, progress, &mut count)?;
     let report = import_dir(state, &choices(settings, state), &mut store)?;
     let report = refuse_losses(report, skip_warnings)?;
     let changed = changed_files(&before, &source_files(state)?);
     if !changed.is_empty() {
         return Err(MigrationError::Running(changed));
+    }
+    if let Some(statistics) = counted.get() {
+        let file = RecordFile::of(state);
+        let mut record = file.load_or_keep_aside().unwrap_or_default();
+        record.statistics = statistics;
+        // Before the store: what is there without it is replaced by the next import.
+        file.save(&record)?;
     }
     store.publish(Origin {
         key_check: Some(partition_key::check_value(&key)),
@@ -211,6 +233,7 @@ fn choices(settings: &Settings, state: &Path) -> ImportOptions {
     ImportOptions {
         quota: settings.relay.msg_queue_quota as usize,
         warnings_file: Some(state.join(WARNINGS_FILE)),
+        day_starts_at: whole_seconds(settings.relay.stats_day_starts),
         ..ImportOptions::default()
     }
 }
@@ -239,8 +262,14 @@ pub fn export(
     let key = partition_key::of_store(state, Some(&store))?;
     let homes = partitions(&key, store.shards());
     let mut source = ExportedStore::read(&store, &homes, &storage::options(settings, &key))?;
-    // Only statistics have days.
-    let options = ExportOptions { today: 0 };
+    let record = RecordFile::of(state).load()?;
+    if let Some(record) = &record {
+        let statistics = record.statistics.to_reference(source.totals().queues);
+        source.set_statistics(statistics);
+    }
+    let options = ExportOptions {
+        today: record.map_or(0, |record| record.statistics.day),
+    };
     let report = export_dir(directory, &options, &mut rand::rng(), &mut source)?;
     for name in [STORE_LOG, MESSAGES, NOTIFICATIONS, STATISTICS] {
         let file = directory.join(name);

@@ -140,6 +140,8 @@ pub fn maintain(plan: &RelayPlan) -> Result<Totals, RunError> {
 /// What every executor is started with.
 pub(super) struct Shared {
     pub settings: Settings,
+    /// Folder with the state.
+    pub state_dir: PathBuf,
     pub tls: Arc<ServerConfig>,
     pub identity: Arc<Identity>,
     pub partitioner: Partitioner,
@@ -150,8 +152,6 @@ pub(super) struct Shared {
     pub addresses: Vec<SocketAddr>,
     /// Where the control port is, if it is on.
     pub control_port: Option<SocketAddr>,
-    /// Folder with the state.
-    pub state_dir: PathBuf,
     pub shards: u16,
     pub shutdown: Shutdown,
     /// The site, if there is one.
@@ -204,6 +204,7 @@ impl Relay {
         } = prepare::prepare(settings, &plan.state_dir, shard_count, plan.repair)?;
         let shared = Arc::new(Shared {
             settings: settings.clone(),
+            state_dir: plan.state_dir.clone(),
             tls: server_config(&credential, options)?,
             identity: Arc::new(identity(&credential, settings)?),
             partitioner,
@@ -211,7 +212,6 @@ impl Relay {
             key,
             addresses: addresses.clone(),
             control_port: control_address,
-            state_dir: plan.state_dir.clone(),
             shards: shard_count,
             shutdown: shutdown.clone(),
             web: web.clone(),

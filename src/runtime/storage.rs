@@ -236,6 +236,10 @@ pub async fn maintain(core: Rc<Core>) {
         while core.with_log(|store| store.maintain(MAINTENANCE_STEP)) == Some(true) {
             yield_now().await;
         }
+        // Space made by draining needs no new segments.
+        if core.with_log(|store| store.is_supplied()) == Some(true) {
+            core.note_space();
+        }
         core.store_watch().wake();
     }
 }
@@ -257,18 +261,10 @@ pub async fn check_aliases(core: Rc<Core>) {
 
 /// Makes the last changes durable, when nothing else runs any more.
 pub fn finish(core: &Core) -> Result<(), SyncFailed> {
-    core.with_log(finish_log).unwrap_or(Ok(()))
+    core.with_log(LogStore::finish).unwrap_or(Ok(()))
 }
 
 /// [`finish`] for a store that nobody has used.
 pub fn close(mut store: AnyStore) -> Result<(), SyncFailed> {
-    store.log().map_or(Ok(()), finish_log)
-}
-
-fn finish_log(store: &mut LogStore) -> Result<(), SyncFailed> {
-    store.finish()?;
-    if let Err(error) = store.save_days().run() {
-        tracing::warn!("cannot save when queues were last used: {error}");
-    }
-    Ok(())
+    store.log().map_or(Ok(()), LogStore::finish)
 }

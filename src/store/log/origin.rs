@@ -1,7 +1,9 @@
 //! Where a store comes from: the partition key that its ids were placed by, and the files of a
 //! reference server that it was filled from. Kept in the manifest.
 
-use super::rehome::{RehomeError, StoreDirectory, at, write_manifest};
+use super::manifest::write_manifest;
+use super::rehome::StoreDirectory;
+use super::rehome_error::{RehomeError, at};
 use super::{Directory, LogOptions, Partitions, RehomeReport};
 use crate::store::reference::SourceFile;
 use serde::{Deserialize, Serialize};

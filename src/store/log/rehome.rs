@@ -4,85 +4,25 @@
 //! A manifest names the directory that counts. A new one is filled beside it, made durable, and
 //! then the manifest is replaced: whenever the process ends, one of the two is complete.
 
+use super::damage::{Damage, OnDamage};
 use super::disk::Disk;
 use super::import::remove_unfinished;
-use super::origin::Origin;
-use super::recovery::{Damage, OnDamage};
+use super::manifest::{MANIFEST, Manifest, write_manifest};
+use super::rehome_error::{RehomeError, at, damaged};
 use super::targets::Targets;
 use super::{Directory, LogOptions, LogStore, OpenError, Partitions};
-use crate::store::{Store, StoreError, Totals};
-use serde::{Deserialize, Serialize};
+use crate::store::{Store, Totals};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use thiserror::Error;
 
 /// Directory of all logs in the state directory.
 pub const STORE_FOLDER: &str = "smp-server-store";
-/// File in it that says which generation counts.
-const MANIFEST: &str = "manifest.json";
-/// Version of the manifest.
-const VERSION: u32 = 1;
 /// Follows the name of a generation that is to be kept although it does not count.
 const KEEP: &str = "keep";
 /// Follows the name of a generation that was kept.
 pub(super) const DAMAGED: &str = "damaged";
-/// Which directory counts, how many shards it has, and where what is in it comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// Version of the manifest.
-    version: u32,
-    /// Number of the directory; every move makes a new one.
-    pub generation: u64,
-    /// Shards in it.
-    pub shards: u16,
-    /// Where what is in them comes from.
-    #[serde(flatten)]
-    pub origin: Origin,
-}
-
-impl Manifest {
-    /// What a store begins with.
-    pub(super) fn first(shards: u16) -> Self {
-        Self {
-            version: VERSION,
-            generation: 1,
-            shards,
-            origin: Origin::default(),
-        }
-    }
-}
-
-/// Why everything could not be moved. The old directory still counts.
-#[derive(Debug, Error)]
-pub enum RehomeError {
-    /// A shard cannot be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The file system refused something.
-    #[error("{file}: {source}", file = file.display())]
-    Io {
-        /// The file or directory.
-        file: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The manifest is not one.
-    #[error("{} is damaged: {reason}", file.display())]
-    Manifest {
-        /// The manifest.
-        file: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// What was read could not be written again.
-    #[error("cannot write a shard: {0}")]
-    Store(#[from] StoreError),
-    /// What was written could not be made durable.
-    #[error(transparent)]
-    Sync(#[from] super::SyncFailed),
-}
 
 /// What was moved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -112,15 +52,7 @@ impl StoreDirectory {
         let file = path.join(MANIFEST);
         let found = disk.read(MANIFEST).map_err(at(&file))?;
         let manifest = match found {
-            Some(bytes) => {
-                let manifest: Manifest =
-                    serde_json::from_slice(&bytes).map_err(|e| damaged(&file, e.to_string()))?;
-                if manifest.version != VERSION || manifest.shards == 0 {
-                    let reason = format!("version {} is not known", manifest.version);
-                    return Err(damaged(&file, reason));
-                }
-                manifest
-            }
+            Some(bytes) => Manifest::decode(&bytes).map_err(|reason| damaged(&file, reason))?,
             None if has_generations(&path).map_err(at(&path))? => {
                 let reason = "it is missing, but there are logs".to_owned();
                 return Err(damaged(&file, reason));
@@ -244,16 +176,41 @@ impl StoreDirectory {
         options: &LogOptions,
         on_damage: OnDamage,
     ) -> Result<RehomeReport, RehomeError> {
-        let next = Manifest {
-            version: VERSION,
-            generation: self.manifest.generation + 1,
-            shards,
-            origin: self.manifest.origin.clone(),
-        };
+        let next = self.manifest.next(shards);
         let old = generation(&self.path, self.manifest.generation);
         let new = generation(&self.path, next.generation);
+        let written = self.write_generation(&new, shards, partitions, options, on_damage);
+        if written.is_err() {
+            // The space may be what is wanting. The next start removes what stays.
+            let _ = fs::remove_dir_all(&new);
+        }
+        let report = written.map_err(|error| self.explain(error))?;
+        let disk = Directory::open(&self.path).map_err(at(&self.path))?;
+        if on_damage == OnDamage::Skip {
+            // From the manifest on the old directory does not count: this tells that it is kept.
+            let mark = old.with_extension(KEEP);
+            fs::write(&mark, []).map_err(at(&mark))?;
+            let directory = fs::File::open(&self.path).map_err(at(&self.path))?;
+            directory.sync_all().map_err(at(&self.path))?;
+        }
+        write_manifest(&disk, &self.path.join(MANIFEST), &next)?;
+        self.manifest = next;
+        self.remove_others()?;
+        Ok(report)
+    }
+
+    /// Writes everything to the shards of another generation, which is durable then.
+    fn write_generation(
+        &self,
+        new: &Path,
+        shards: u16,
+        partitions: &Arc<dyn Partitions>,
+        options: &LogOptions,
+        on_damage: OnDamage,
+    ) -> Result<RehomeReport, RehomeError> {
+        let old = generation(&self.path, self.manifest.generation);
         let mut report = RehomeReport::default();
-        let mut targets = Targets::begin(&new, shards, partitions, options)?;
+        let mut targets = Targets::begin(new, shards, partitions, options)?;
         for shard in 0..self.manifest.shards {
             let path = shard_of(&old, shard);
             if let Err(error) = check_shard(&path) {
@@ -272,18 +229,21 @@ impl StoreDirectory {
             move_all(&source, &mut targets, &mut report)?;
         }
         report.moved = targets.complete()?;
-        let disk = Directory::open(&self.path).map_err(at(&self.path))?;
-        if on_damage == OnDamage::Skip {
-            // From the manifest on the old directory does not count: this tells that it is kept.
-            let mark = old.with_extension(KEEP);
-            fs::write(&mark, []).map_err(at(&mark))?;
-            let directory = fs::File::open(&self.path).map_err(at(&self.path))?;
-            directory.sync_all().map_err(at(&self.path))?;
-        }
-        write_manifest(&disk, &self.path.join(MANIFEST), &next)?;
-        self.manifest = next;
-        self.remove_others()?;
         Ok(report)
+    }
+
+    /// What an operator can do about a disk that is too small.
+    fn explain(&self, error: RehomeError) -> RehomeError {
+        match error {
+            RehomeError::Io { file, source } if source.kind() == io::ErrorKind::StorageFull => {
+                RehomeError::NoSpace {
+                    file,
+                    source,
+                    shards: self.manifest.shards,
+                }
+            }
+            error => error,
+        }
     }
 
     /// Removes generations that do not count, but for those that are to be kept.
@@ -303,16 +263,6 @@ impl StoreDirectory {
         }
         Ok(())
     }
-}
-
-pub(super) fn at(file: &Path) -> impl FnOnce(io::Error) -> RehomeError + use<> {
-    let file = file.to_owned();
-    move |source| RehomeError::Io { file, source }
-}
-
-pub(super) fn damaged(file: &Path, reason: String) -> RehomeError {
-    let file = file.to_owned();
-    RehomeError::Manifest { file, reason }
 }
 
 pub(super) fn generation(path: &Path, number: u64) -> PathBuf {
@@ -361,21 +311,11 @@ fn has_generations(path: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-pub(super) fn write_manifest(
-    disk: &Directory,
-    file: &Path,
-    manifest: &Manifest,
-) -> Result<(), RehomeError> {
-    let bytes = serde_json::to_vec(manifest).map_err(|e| damaged(file, e.to_string()))?;
-    disk.replace(MANIFEST, &mut std::iter::once(bytes))
-        .map_err(at(file))
-}
-
 /// Writes everything of one old shard to the new ones. Aliases are made anew: whether an id needs
 /// one depends on the number of shards, and one without a queue leads nowhere.
-fn move_all(
-    source: &LogStore,
-    targets: &mut Targets,
+pub(super) fn move_all<S: Disk, T: Disk>(
+    source: &LogStore<S>,
+    targets: &mut Targets<T>,
     report: &mut RehomeReport,
 ) -> Result<(), RehomeError> {
     for service in source.services() {
