@@ -16,6 +16,8 @@ pub mod migration;
 mod notes;
 mod partition_key;
 mod placement;
+mod ports;
+mod prepare;
 mod probe;
 mod registration;
 mod requests;
@@ -31,6 +33,7 @@ mod sweeps;
 mod timers;
 mod web;
 
+pub use ports::Ports;
 pub use probe::try_executors;
-pub use server::{RelayPlan, RunError, Served, run};
+pub use server::{RelayPlan, RunError, Served, maintain, run};
 pub use statistics::{DAILY_LOG, METRICS_FILE};
