@@ -20,6 +20,7 @@ pub mod local_socket;
 mod progress;
 mod prompt;
 pub mod reference_storage;
+mod renewal;
 pub mod serve;
 pub mod start;
 pub mod start_lines;

@@ -4,9 +4,11 @@
 //! connections that the kernel gave to its listeners; everything on it is single-threaded. The
 //! control executor serves operators. Executors talk only through the mesh.
 
+mod blocking;
 mod connection;
 mod control;
 mod core;
+mod days;
 mod http;
 pub mod lock;
 mod mesh;
@@ -14,6 +16,8 @@ pub mod migration;
 mod notes;
 mod partition_key;
 mod placement;
+mod ports;
+mod prepare;
 mod probe;
 mod registration;
 mod requests;
@@ -21,11 +25,15 @@ mod save;
 mod server;
 mod shard;
 mod shutdown;
+mod statistics;
 mod steps;
+mod stop_request;
 mod storage;
 mod sweeps;
 mod timers;
 mod web;
 
+pub use ports::Ports;
 pub use probe::try_executors;
-pub use server::{RelayPlan, RunError, Served, run};
+pub use server::{RelayPlan, RunError, Served, maintain, run};
+pub use statistics::{DAILY_LOG, METRICS_FILE};

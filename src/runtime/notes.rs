@@ -115,39 +115,60 @@ impl Asked {
     }
 }
 
-async fn keep(core: Rc<Core>, mut file: NotesFile, asked: Rc<Asked>) {
+async fn keep(core: Rc<Core>, file: NotesFile, asked: Rc<Asked>) {
+    let mut file = Some(file);
+    let is_unsaved = || core.shard().borrow().has_unsaved_notes();
+    keep_saved(&asked, is_unsaved, async || {
+        let Some(this) = file.take() else {
+            return Ok(());
+        };
+        let result;
+        (file, result) = save(&core, this).await;
+        result
+    })
+    .await;
+}
+
+/// Saves every now and then and when asked, if anything is unsaved; at the stop once more, also
+/// what has changed while it was being saved then.
+async fn keep_saved(
+    asked: &Asked,
+    is_unsaved: impl Fn() -> bool,
+    mut save: impl AsyncFnMut() -> io::Result<()>,
+) {
     let mut failing = false;
-    while !asked.stop.get() {
+    loop {
         or(asked.anything(), async {
             sleep(INTERVAL).await;
         })
         .await;
+        let is_last = asked.stop.get();
         let is_asked = asked.save.take();
-        if !failing && !core.shard().borrow().has_unsaved_notes() {
-            if is_asked {
-                asked.answer(Ok(()));
+        let mut result = Ok(());
+        if failing || is_unsaved() {
+            result = save().await;
+            if is_last && result.is_err() {
+                // The next one writes the whole file anew, which may do.
+                result = save().await;
             }
-            continue;
         }
-        let result;
-        (file, result) = save(&core, file).await;
         if is_asked {
             asked.answer(result.as_ref().map_err(ToString::to_string).copied());
         }
-        match result {
-            Ok(()) => failing = false,
-            Err(error) => {
-                if !failing {
-                    tracing::warn!("cannot save notifications: {error}");
-                }
-                failing = true;
-            }
+        if let Err(error) = &result
+            && (is_last || !failing)
+        {
+            tracing::warn!("cannot save notifications: {error}");
+        }
+        failing = result.is_err();
+        if is_last {
+            return;
         }
     }
 }
 
 /// Saves everything or what has changed; gives the file back.
-async fn save(core: &Core, mut file: NotesFile) -> (NotesFile, io::Result<()>) {
+async fn save(core: &Core, mut file: NotesFile) -> (Option<NotesFile>, io::Result<()>) {
     let all = file.wants_all();
     let mut walk = core.shard().borrow_mut().begin_saving_notes(all);
     let mut batches = Vec::new();
@@ -172,7 +193,10 @@ async fn save(core: &Core, mut file: NotesFile) -> (NotesFile, io::Result<()>) {
             } else {
                 file.append(batches)
             };
-            (file, result)
+            (Some(file), result)
         })
         .await
 }
+
+#[cfg(test)]
+mod tests;

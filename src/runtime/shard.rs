@@ -1,7 +1,9 @@
 //! The executor of a shard.
 
+use super::blocking;
 use super::connection::Acceptor;
 use super::core::{Core, CoreMessage, Sockets};
+use super::days::DayKeeper;
 use super::mesh::Mesh;
 use super::notes::NoteKeeper;
 use super::save;
@@ -44,10 +46,12 @@ pub fn run(
         .io_memory(IO_MEMORY)
         .blocking_thread_pool_placement(PoolPlacement::Unbound(storage::BLOCKING_THREADS))
         .make()?;
-    executor.run(run_executor(index, shared, store, mesh, report))
+    let work = run_executor(index, shared, store, mesh, report);
+    executor.run(blocking::finishing(storage::BLOCKING_THREADS, work))
 }
 
-fn whole_seconds(duration: Duration) -> i64 {
+/// Seconds without their fraction.
+pub(super) fn whole_seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
@@ -69,7 +73,7 @@ async fn run_executor(
             message_ttl: Some(whole_seconds(settings.storage.messages.ttl)),
             expire_on_send: settings.storage.expire_messages_on_send,
             notification_ttl: whole_seconds(settings.storage.notifications.ttl),
-            day_starts_at: 0,
+            day_starts_at: whole_seconds(settings.relay.stats_day_starts),
         },
         store,
         ChaCha20Rng::from_os_rng(),
@@ -83,6 +87,7 @@ async fn run_executor(
         ChaCha20Rng::from_os_rng(),
         settings.relay.pending_end_interval,
     ));
+    let days = DayKeeper::begin(&core);
     let notes = NoteKeeper::begin(&core, settings.storage.restore_messages);
     let acceptor = Rc::new(Acceptor {
         core: Rc::clone(&core),
@@ -150,6 +155,7 @@ async fn run_executor(
     if let Some(notes) = notes {
         notes.finish().await;
     }
+    days.finish().await;
     tracing::debug!("steps of shard {index}: {}", core.steps().times());
     let finished = storage::finish(&core);
     core.say_last_words();
