@@ -281,10 +281,9 @@ impl Core {
         self.store_watch.note_sync();
     }
 
-    /// Asks the shards that link ids lead to whether they still have a queue for them.
-    pub fn check_aliases(&self, aliases: Vec<(Id, u16)>) {
-        for (id, shard) in aliases {
-            let kind = IdKind::Link;
+    /// Asks the shards that ids lead to whether they still have a queue for them.
+    pub fn check_aliases(&self, aliases: Vec<(IdKind, Id, u16)>) {
+        for (kind, id, shard) in aliases {
             let message = CoreMessage::Peer(PeerMessage::CheckAlias { kind, id });
             self.mesh.send(shard, message);
         }

@@ -244,12 +244,12 @@ pub async fn maintain(core: Rc<Core>) {
     }
 }
 
-/// Has the link ids given back that were reserved for queues which never came to be, or are gone:
-/// the process may have ended in between. Those that are reserved later are not looked at.
+/// Has the ids given back that were reserved for queues which never came to be, or are gone: the
+/// process may have ended in between. Those that are reserved later are not looked at.
 pub async fn check_aliases(core: Rc<Core>) {
     let mut next = Some(0);
     while let Some(from) = next {
-        let found = core.with_log(|store| store.link_aliases(from, ALIASES_STEP));
+        let found = core.with_log(|store| store.old_aliases(from, ALIASES_STEP));
         let Some((aliases, rest)) = found else {
             return;
         };

@@ -298,9 +298,9 @@ impl Store for MemoryStore {
         Ok(self.appended())
     }
 
-    fn release_alias(&mut self, kind: IdKind, id: &Id) -> Result<Lsn, StoreError> {
+    fn release_alias(&mut self, kind: IdKind, id: &Id, shard: u16) -> Result<Lsn, StoreError> {
         let index = self.index(kind);
-        if let Some(Location::Shard(_)) = index.get(id) {
+        if index.get(id) == Some(&Location::Shard(shard)) {
             index.remove(id);
         }
         Ok(self.appended())

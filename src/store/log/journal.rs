@@ -7,9 +7,13 @@ use super::sync::SyncFailed;
 use super::{LOGS, LogId, Place};
 use crate::store::{Lsn, StoreError};
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
+use zeroize::Zeroizing;
 
-/// Of these, how many are not for what fills the disk.
-pub(super) const RESERVED_SEGMENTS: usize = 2;
+/// Ready segments that are not for what fills the disk.
+pub(super) const RESERVED_SEGMENTS: usize = 3;
+/// Of those, how many are not for changes of what is there either, which nothing bounds.
+const RESERVED_FROM_CHANGES: usize = 2;
 /// Of those, how many are not for compaction either, which must not starve what it waits for.
 const RESERVED_FROM_COMPACTION: usize = 1;
 /// This part of a segment's end is only for what frees space.
@@ -20,9 +24,11 @@ const MARGIN: usize = 16;
 pub enum Purpose {
     /// It fills the disk.
     Fills,
+    /// It changes what is there.
+    Changes,
     /// It is a copy that lets a segment be freed.
     Copies,
-    /// It helps to free space, or changes what is there.
+    /// It helps to free space.
     Frees,
 }
 
@@ -51,7 +57,7 @@ impl<M: Memory> Segment<M> {
 }
 
 /// One log: its segments, oldest first, of which the last is written.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Log {
     /// File numbers.
     pub segments: VecDeque<u16>,
@@ -76,8 +82,10 @@ pub struct Journal<D: Disk> {
     /// By file number.
     pub(super) segments: Vec<Option<Segment<D::Memory>>>,
     pub(super) logs: [Log; LOGS],
-    /// Segments behind the end that counts, found when the store was opened.
-    pub(super) dropped: Vec<u16>,
+    /// Segments not in use when the store was opened, or behind the end that counts.
+    pub(super) unused: Vec<u16>,
+    /// Parts of segments that may not have been durable then.
+    pub(super) undurable: Vec<(u16, Range<usize>)>,
     /// Unused segments.
     pub(super) ready: Vec<u16>,
     /// Number of the last record.
@@ -115,7 +123,8 @@ impl<D: Disk> Journal<D> {
             segment_len,
             segments: Vec::new(),
             logs: Default::default(),
-            dropped: Vec::new(),
+            unused: Vec::new(),
+            undurable: Vec::new(),
             ready: Vec::new(),
             last: 0,
             synced: 0,
@@ -213,7 +222,7 @@ impl<D: Disk> Journal<D> {
     ) -> Result<(), StoreError> {
         let margin = match purpose {
             Purpose::Fills => self.segment_len / MARGIN,
-            Purpose::Copies | Purpose::Frees => 0,
+            Purpose::Changes | Purpose::Copies | Purpose::Frees => 0,
         };
         let has_room = |end: usize, len: usize| end + bytes + margin <= len;
         if let Some(len) = self.head_len(log)
@@ -223,6 +232,7 @@ impl<D: Disk> Journal<D> {
         }
         let kept = match purpose {
             Purpose::Fills => RESERVED_SEGMENTS,
+            Purpose::Changes => RESERVED_FROM_CHANGES,
             Purpose::Copies => RESERVED_FROM_COMPACTION,
             Purpose::Frees => 0,
         };
@@ -328,11 +338,15 @@ impl<D: Disk> Journal<D> {
         }
     }
 
-    /// Begins to write where what counts ends. Each step is durable before the next.
+    /// Begins to write where what counts ends. Each step is durable before the next: whatever ends
+    /// this half-way, the next opening finds what this one found.
     pub(super) fn begin_run(&mut self) -> Result<(), SyncFailed> {
-        // Segments behind the end that counts would look like a part of what is written now.
-        let dropped = std::mem::take(&mut self.dropped);
-        self.void(dropped);
+        self.write_again();
+        // The numbers of what does not count are given again. Were it still there when only some of
+        // those records are, it would count after all.
+        let unused = std::mem::take(&mut self.unused);
+        self.void(unused);
+        self.cut();
         self.sync_now()?;
         for log in LogId::ALL {
             if !self.log(log).segments.is_empty() {
@@ -346,6 +360,36 @@ impl<D: Disk> Journal<D> {
         let unused = self.ready.iter().chain(&self.odd).copied().collect();
         self.void(unused);
         self.sync_now()
+    }
+
+    /// Writes again what may not be durable. A sync alone would not do: after one that failed, the
+    /// system shows what it has, but does not write it any more.
+    fn write_again(&mut self) {
+        for (file, range) in std::mem::take(&mut self.undurable) {
+            if let Some(segment) = self.segment_mut(file) {
+                let start = range.start;
+                let bytes = Zeroizing::new(segment.memory.bytes()[range].to_vec());
+                segment.memory.write(start, &bytes);
+                self.touch(file);
+            }
+        }
+    }
+
+    /// Ends the logs where what counts ends.
+    fn cut(&mut self) {
+        for log in LogId::ALL {
+            let Log { segments, end, .. } = self.log(log);
+            let (last, end) = (segments.back().copied(), *end);
+            let Some(file) = last else {
+                continue;
+            };
+            if let Some(segment) = self.segment_mut(file)
+                && end + frame::END.len() <= segment.memory.bytes().len()
+            {
+                segment.memory.write(end, &frame::END);
+                self.touch(file);
+            }
+        }
     }
 
     /// Voids whatever lies behind the end of a log, which another run may have written.

@@ -12,6 +12,7 @@ mod damage;
 mod days;
 mod disk;
 mod export;
+mod extent;
 mod frame;
 mod import;
 mod index;

@@ -7,7 +7,7 @@ use super::journal::Journal;
 use super::slots::{Entry, Slots};
 use super::supply::{PrepareSegment, Prepared, RemoveSegment};
 use super::sync::{SyncFailed, SyncRequest};
-use super::{LogOptions, Partitions, Place, Promise, compaction::Cleaning};
+use super::{LOGS, LogOptions, Partitions, Place, Promise, compaction::Cleaning};
 use crate::protocol::handshake::ServiceRole;
 use crate::store::{Id, IdKind, Lsn, QueueRecord, QueueSlot, ServiceRecord, StoredMessage, Totals};
 use std::collections::HashMap;
@@ -45,8 +45,12 @@ pub struct LogStore<D: Disk = super::Directory> {
     pub(super) service_queues: HashMap<Id, u64, Hasher>,
     pub(super) totals: Totals,
     pub(super) cleaning: Option<Cleaning>,
+    /// Logs in which something is not found that is needed.
+    pub(super) unreadable: [bool; LOGS],
     pub(super) partitions: Arc<dyn Partitions>,
     pub(super) promise: Promise,
+    /// The last record when the store was opened.
+    pub(super) opened_at: u64,
     /// Payloads are made here; they hold secrets.
     pub(super) scratch: Zeroizing<Vec<u8>>,
 }
@@ -79,8 +83,10 @@ impl<D: Disk> LogStore<D> {
             service_queues: HashMap::default(),
             totals: Totals::default(),
             cleaning: None,
+            unreadable: [false; LOGS],
             partitions,
             promise: options.promise,
+            opened_at: 0,
             scratch: Zeroizing::default(),
         }
     }
@@ -148,14 +154,14 @@ impl<D: Disk> LogStore<D> {
         })
     }
 
-    /// Link ids among some slots that lead to other shards, with the shard they lead to, and the
-    /// slot to go on with.
-    pub fn link_aliases(&self, from: u32, slots: u32) -> (Vec<(Id, u16)>, Option<u32>) {
+    /// Ids among some slots that led to other shards when the store was opened, with the shard
+    /// they lead to, and the slot to go on with.
+    pub fn old_aliases(&self, from: u32, slots: u32) -> (Vec<(IdKind, Id, u16)>, Option<u32>) {
         let end = from.saturating_add(slots).min(self.slots.len());
         let aliases = (from..end)
             .filter_map(|slot| self.alias(slot))
-            .filter(|alias| alias.kind == IdKind::Link)
-            .map(|alias| (alias.id, alias.shard))
+            .filter(|alias| alias.birth <= self.opened_at)
+            .map(|alias| (alias.kind, alias.id, alias.shard))
             .collect();
         (aliases, (end < self.slots.len()).then_some(end))
     }

@@ -6,7 +6,7 @@ use super::journal::{Journal, RESERVED_SEGMENTS, Segment};
 use std::io;
 
 /// Segments kept ready.
-const READY_SEGMENTS: usize = 4;
+const READY_SEGMENTS: usize = 5;
 /// Unused segments that are kept; more are removed.
 const KEPT_SEGMENTS: usize = 8;
 /// File numbers are below this.

@@ -76,7 +76,7 @@ pub enum Op {
     Push(Id, Id, MessageKind, Vec<u8>),
     Pop(Id),
     Reserve(IdKind, Id, u16),
-    Release(IdKind, Id),
+    Release(IdKind, Id, u16),
     Service(Box<ServiceRecord>),
     RemoveService([u8; 32]),
 }
@@ -191,7 +191,7 @@ fn random_op(rng: &mut ChaCha20Rng) -> Op {
         }
         65..90 => Op::Pop(recipient),
         90..94 => Op::Reserve(kind, other, rng.random_range(1..5)),
-        94..98 => Op::Release(kind, other),
+        94..98 => Op::Release(kind, other, rng.random_range(1..5)),
         98 => Op::RemoveService([rng.random_range(0..5); 32]),
         _ => Op::Service(Box::new(ServiceRecord {
             id: id(5, rng.random_range(0..3)),
@@ -259,7 +259,7 @@ pub fn apply<S: Store>(store: &mut S, op: &Op) -> Result<bool, StoreError> {
             None => Ok(false),
         },
         Op::Reserve(kind, id, shard) => store.reserve_alias(*kind, id, *shard).map(|_| true),
-        Op::Release(kind, id) => store.release_alias(*kind, id).map(|_| true),
+        Op::Release(kind, id, shard) => store.release_alias(*kind, id, *shard).map(|_| true),
         Op::RemoveService(fingerprint) => store
             .remove_service(fingerprint)
             .map(|_| store.service(fingerprint).is_none()),
@@ -401,6 +401,7 @@ impl World {
             0..2 => sync(store),
             2..5 => {
                 store.maintain(self.rng.random_range(1..20_000));
+                assert_eq!(store.unreadable, [false; 3]);
             }
             5 => self.disk.write_back(&mut self.rng),
             _ => {}
@@ -528,8 +529,14 @@ fn aliases_are_listed_with_their_shards() {
     let mut world = World::new(2, Promise::Disk);
     world.make(Op::Reserve(IdKind::Link, id(3, 1), 4));
     world.make(Op::Reserve(IdKind::Link, id(3, 2), 5));
-    world.make(Op::Release(IdKind::Link, id(3, 1)));
+    world.make(Op::Release(IdKind::Link, id(3, 1), 4));
     world.reopen(3);
     let aliases: Vec<_> = world.store().aliases().collect();
     assert_eq!(aliases, [(IdKind::Link, id(3, 2), 5)]);
+    // What comes later is not among those that a start looks at.
+    world.make(Op::Reserve(IdKind::Link, id(3, 4), 5));
+    assert_eq!(world.store().old_aliases(0, 512).0, aliases);
+    world.make(Op::Release(IdKind::Link, id(3, 2), 5));
+    world.make(Op::Reserve(IdKind::Link, id(3, 2), 5));
+    assert_eq!(world.store().old_aliases(0, 512).0, []);
 }

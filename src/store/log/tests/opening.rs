@@ -1,11 +1,14 @@
 //! An opening that is interrupted, at any point and again and again, changes nothing.
 
 use super::fake::FakeDisk;
-use super::model::{Op, World, dump, open, sync};
+use super::model::{FakeStore, OneShard, Op, World, dump, id, open, options, sync};
 use super::space::{KIND, queue};
-use crate::store::log::{LogId, OpenError, Promise};
+use crate::store::Store;
+use crate::store::log::damage::OnDamage;
+use crate::store::log::{LogId, LogStore, OpenError, Promise, RecoveryReport};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
+use std::sync::Arc;
 
 /// More than an opening writes and calls.
 const MUCH_EFFORT: usize = 2000;
@@ -166,4 +169,69 @@ fn an_acknowledged_message_does_not_come_back_from_a_segment_that_was_being_empt
         let everything = world.history.len();
         world.reopen(everything);
     }
+}
+
+fn read(disk: &FakeDisk, on_damage: OnDamage) -> Result<(FakeStore, RecoveryReport), OpenError> {
+    let options = options(Promise::Disk);
+    LogStore::read(disk.clone(), 0, Arc::new(OneShard), &options, on_damage)
+}
+
+/// What only lost power is not damaged.
+#[test]
+fn passing_over_damage_loses_nothing_where_there_is_none() {
+    let mut world = copied_and_freed();
+    let leftovers = head(&mut world, LogId::Leftovers);
+    world.store = None;
+    world
+        .disk
+        .lose_power_but(|name, sector| name != leftovers || sector == 0);
+    let (store, report) = read(&world.disk, OnDamage::Skip).unwrap();
+    assert!(dump(&store) == dump(&world.model));
+    assert_eq!(report.damage, []);
+    assert!(report.dropped > 0);
+
+    let mut compared = 0;
+    for seed in 0..100 {
+        let mut world = World::new(seed, Promise::Disk);
+        for _ in 0..world.rng.random_range(0..150) {
+            world.step();
+            world.housekeeping();
+        }
+        world.store = None;
+        world.disk.lose_power(&mut world.rng);
+        let (expected, _) = read(&world.disk, OnDamage::Refuse).unwrap();
+        let (store, report) = read(&world.disk, OnDamage::Skip).unwrap();
+        // Something torn in front of something whole looks like damage.
+        if report.damage.is_empty() {
+            compared += 1;
+            assert!(dump(&store) == dump(&expected), "seed {seed}");
+        }
+    }
+    assert!(compared > 50, "{compared}");
+}
+
+/// Of what is needed nothing is lost with a copy that is lost, whatever else is damaged.
+#[test]
+fn passing_over_damage_keeps_the_original_of_a_copy_that_was_lost() {
+    let mut world = copied_and_freed();
+    let (leftovers, queues) = (
+        head(&mut world, LogId::Leftovers),
+        head(&mut world, LogId::Queues),
+    );
+    world.store = None;
+    world
+        .disk
+        .lose_power_but(|name, sector| name != leftovers || sector == 0);
+    // The record of the second queue.
+    world.disk.edit(&queues, |bytes| {
+        let id = id(1, 1);
+        let at = bytes.windows(24).position(|window| window == id).unwrap();
+        bytes[at + 1] ^= 1;
+    });
+    let refused = read(&world.disk, OnDamage::Refuse).unwrap_err();
+    assert!(matches!(refused, OpenError::Damaged(_)), "{refused}");
+    let (store, report) = read(&world.disk, OnDamage::Skip).unwrap();
+    assert!(!report.damage.is_empty());
+    assert_eq!(store.totals().queues, 1);
+    assert_eq!(store.totals().messages, 1);
 }
