@@ -3,7 +3,8 @@
 //! It is filled beside the place where it will be and moved there when it is complete and durable:
 //! whenever the process ends, there is all of it or nothing.
 
-use super::rehome::{Manifest, STORE_FOLDER, generation, write_manifest};
+use super::manifest::{Manifest, generation};
+use super::rehome::STORE_FOLDER;
 use super::rehome_error::{RehomeError, at};
 use super::targets::Targets;
 use super::{Directory, LogOptions, Partitions};
@@ -59,8 +60,7 @@ impl<'a> ImportedStore<'a> {
             Some(targets) => targets.complete()?,
             None => Totals::default(),
         };
-        let disk = Directory::open(&unfinished).map_err(at(&unfinished))?;
-        write_manifest(&disk, &unfinished, &self.manifest)?;
+        self.manifest.write(&unfinished)?;
         let path = self.state.join(STORE_FOLDER);
         remove(&path)?;
         fs::rename(&unfinished, &path).map_err(at(&path))?;
