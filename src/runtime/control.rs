@@ -3,6 +3,8 @@
 mod executor;
 mod message;
 pub mod port;
+mod reload;
+pub mod vital_signs;
 
 pub use executor::run;
 pub use message::{ConnectionPage, ControlReply, ControlRequest, Order};

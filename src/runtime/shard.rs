@@ -83,11 +83,10 @@ async fn run_executor(
         ChaCha20Rng::from_os_rng(),
         settings.relay.pending_end_interval,
     ));
+    core.use_credential(shared.online.clone());
     let notes = NoteKeeper::begin(&core, settings.storage.restore_messages);
     let acceptor = Rc::new(Acceptor {
         core: Rc::clone(&core),
-        tls: Arc::clone(&shared.tls),
-        identity: Arc::clone(&shared.identity),
         tls_setup_timeout: settings.relay.tls_setup_timeout,
         handshake_timeout: settings.relay.handshake_timeout,
         max_connections: settings

@@ -1,6 +1,7 @@
 //! The control executor's life.
 
-use super::{Control, port};
+use super::reload::reload_on_request;
+use super::{Control, port, vital_signs};
 use crate::control::{Statistics, StatisticsConfig};
 use crate::runtime::core::{CoreMessage, now};
 use crate::runtime::mesh::Mesh;
@@ -10,9 +11,9 @@ use crate::runtime::web;
 use futures_lite::future::{or, poll_fn};
 use glommio::timer::sleep;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement, spawn_local};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Runs the control executor on this thread until the relay stops.
 pub fn run(
     placement: Placement,
-    shared: &Shared,
+    shared: Arc<Shared>,
     mesh: Mesh<CoreMessage>,
     report: &mpsc::Sender<Report>,
 ) -> Result<(), RunError> {
@@ -35,12 +36,12 @@ pub fn run(
         .make()?;
     let statistics = Statistics::new(StatisticsConfig::default(), None, now().nanos);
     let control = Rc::new(Control::new(shared.partitioner.clone(), mesh, statistics));
-    executor.run(serve(control, shared, report))
+    executor.run(serve(control, &shared, report))
 }
 
 async fn serve(
     control: Rc<Control>,
-    shared: &Shared,
+    shared: &Arc<Shared>,
     report: &mpsc::Sender<Report>,
 ) -> Result<(), RunError> {
     let stop = Rc::new(Stop::new(shared.shutdown.clone()));
@@ -51,7 +52,18 @@ async fn serve(
     let (settings, state_dir) = (&shared.settings, &shared.state_dir);
     let operators = port::open(&control, settings, state_dir, shared.control_port).await?;
     if let Some(site) = &shared.web {
-        web::spawn(site);
+        web::start(site).await;
+    }
+    let reloading = reload_on_request(
+        Rc::clone(&control),
+        Arc::clone(shared),
+        Rc::clone(&stop),
+        report.clone(),
+    );
+    let mut tasks = vec![spawn_local(reloading)];
+    if let Some(interval) = shared.vital_signs {
+        let showing = vital_signs::show(Rc::clone(&control), interval, report.clone());
+        tasks.push(spawn_local(showing));
     }
     // The main thread may have given up already.
     let _ = report.send(Report::Listening);
@@ -64,30 +76,50 @@ async fn serve(
     if last_words.is_none() {
         tracing::error!("not every shard has stopped in time");
     }
+    for task in tasks {
+        task.cancel().await;
+    }
     operators.close().await;
     receiving.cancel().await;
     Ok(())
 }
 
-/// The request to stop, which comes with a wake-up of the mesh.
+/// What signals ask for, which comes with a wake-up of the mesh.
 #[derive(Debug)]
 pub struct Stop {
     shutdown: Shutdown,
+    /// Reloads that were noticed.
+    reloads: Cell<usize>,
     waiting: RefCell<Vec<Waker>>,
 }
 
 impl Stop {
     fn new(shutdown: Shutdown) -> Self {
         Self {
+            reloads: Cell::new(shutdown.reloads()),
             shutdown,
             waiting: RefCell::default(),
         }
     }
 
     fn look(&self) {
-        if self.shutdown.is_requested() {
+        let reloads = self.shutdown.reloads();
+        if self.shutdown.is_requested() || self.reloads.replace(reloads) != reloads {
             self.waiting.take().into_iter().for_each(Waker::wake);
         }
+    }
+
+    /// Waits until more than so many reloads were asked for; how many there were then.
+    pub async fn reloads_beyond(&self, seen: usize) -> usize {
+        poll_fn(|cx| {
+            let reloads = self.shutdown.reloads();
+            if reloads > seen {
+                return Poll::Ready(reloads);
+            }
+            self.waiting.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
     }
 
     /// Waits for the request to stop.
