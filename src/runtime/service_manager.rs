@@ -67,8 +67,14 @@ impl ServiceManager {
     }
 
     fn tell(&self, text: &str) {
-        if let Err(error) = self.socket.send_to_addr(text.as_bytes(), &self.address) {
-            tracing::debug!("the service manager was not told: {error}");
+        loop {
+            match self.socket.send_to_addr(text.as_bytes(), &self.address) {
+                Ok(_) => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    return tracing::debug!("the service manager was not told: {error}");
+                }
+            }
         }
     }
 }
