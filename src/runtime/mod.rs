@@ -7,6 +7,7 @@
 mod connection;
 mod control;
 mod core;
+mod days;
 mod http;
 pub mod lock;
 mod mesh;
@@ -19,11 +20,14 @@ mod probe;
 mod registration;
 mod requests;
 mod save;
+mod saves;
 mod server;
 mod service_manager;
 mod shard;
 mod shutdown;
+mod statistics;
 mod steps;
+mod stop_request;
 mod storage;
 mod supervisor;
 mod sweeps;
@@ -32,3 +36,4 @@ mod web;
 
 pub use probe::try_executors;
 pub use server::{RelayPlan, RunError, Served, run};
+pub use statistics::{DAILY_LOG, METRICS_FILE};

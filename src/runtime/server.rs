@@ -123,6 +123,8 @@ pub(super) struct Shared {
     pub online: OnlineCredential,
     /// Folder with their files.
     pub config_dir: PathBuf,
+    /// Folder with the state.
+    pub state_dir: PathBuf,
     pub partitioner: Partitioner,
     /// Where queues are kept, if they are.
     pub store_directory: Option<StoreDirectory>,
@@ -131,8 +133,6 @@ pub(super) struct Shared {
     pub addresses: Vec<SocketAddr>,
     /// Where the control port is, if it is on.
     pub control_port: Option<SocketAddr>,
-    /// Folder with the state.
-    pub state_dir: PathBuf,
     pub shards: u16,
     pub shutdown: Shutdown,
     /// How often the service manager is to be told that all is well, if it wants to know.
@@ -200,12 +200,12 @@ impl Relay {
             settings: settings.clone(),
             online,
             config_dir: plan.config_dir.clone(),
+            state_dir: plan.state_dir.clone(),
             partitioner,
             store_directory,
             key,
             addresses: addresses.clone(),
             control_port: control_address,
-            state_dir: plan.state_dir.clone(),
             shards: shard_count,
             shutdown: shutdown.clone(),
             vital_signs: manager.is_some().then(vital_signs::interval),

@@ -14,7 +14,6 @@ use crate::store::{AnyStore, Lsn, MemoryStore, Store};
 use futures_lite::future::{poll_fn, yield_now};
 use glommio::timer::sleep;
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -207,14 +206,6 @@ impl Core {
         .await;
     }
 
-    /// Saves when queues were last used, beside the executor.
-    pub(super) async fn save_days(&self) -> io::Result<()> {
-        match self.with_log(|store| store.save_days()) {
-            Some(days) => glommio::executor().spawn_blocking(move || days.run()).await,
-            None => Ok(()),
-        }
-    }
-
     /// Works with the durable store, if there is one.
     pub(super) fn with_log<T>(&self, work: impl FnOnce(&mut LogStore) -> T) -> Option<T> {
         self.shard().borrow_mut().store_mut().log().map(work)
@@ -284,6 +275,10 @@ pub async fn maintain(core: Rc<Core>) {
         while core.with_log(|store| store.maintain(MAINTENANCE_STEP)) == Some(true) {
             yield_now().await;
         }
+        // Space made by draining needs no new segments.
+        if core.with_log(|store| store.is_supplied()) == Some(true) {
+            core.note_space();
+        }
         core.store_watch().wake();
     }
 }
@@ -305,12 +300,5 @@ pub async fn check_aliases(core: Rc<Core>) {
 
 /// Makes the last changes durable, when nothing else runs any more.
 pub fn finish(core: &Core) -> Result<(), SyncFailed> {
-    let Some(finished) = core.with_log(LogStore::finish) else {
-        return Ok(());
-    };
-    finished?;
-    if let Some(Err(error)) = core.with_log(|store| store.save_days().run()) {
-        tracing::warn!("cannot save when queues were last used: {error}");
-    }
-    Ok(())
+    core.with_log(LogStore::finish).unwrap_or(Ok(()))
 }

@@ -92,6 +92,11 @@ impl Core {
         let counters = self.counters();
         let seconds = now().seconds();
         let mut shard = self.shard.borrow_mut();
+        let (day, mut durable_active) = shard.activity().durable(seconds);
+        if shard.store_mut().log().is_none() {
+            // Its queues do not come back.
+            durable_active = shard.activity().current(seconds);
+        }
         ShardSnapshot {
             shard: self.index,
             counters,
@@ -109,6 +114,8 @@ impl Core {
             steps: self.steps.times(),
             sockets: self.sockets.borrow().iter().map(|s| s.counts()).collect(),
             load: self.load(shard.store_mut()),
+            day,
+            durable_active,
         }
     }
 
