@@ -21,6 +21,7 @@ mod logging;
 mod progress;
 mod prompt;
 pub mod reference_storage;
+mod renewal;
 pub mod serve;
 pub mod start;
 pub mod start_lines;

@@ -4,6 +4,7 @@
 //! connections that the kernel gave to its listeners; everything on it is single-threaded. The
 //! control executor serves operators. Executors talk only through the mesh.
 
+mod blocking;
 mod connection;
 mod control;
 mod core;
@@ -16,6 +17,8 @@ mod notes;
 mod online_credential;
 mod partition_key;
 mod placement;
+mod ports;
+mod prepare;
 mod probe;
 mod registration;
 mod requests;
@@ -34,6 +37,7 @@ mod sweeps;
 mod timers;
 mod web;
 
+pub use ports::Ports;
 pub use probe::try_executors;
-pub use server::{RelayPlan, RunError, Served, run};
+pub use server::{RelayPlan, RunError, Served, maintain, run};
 pub use statistics::{DAILY_LOG, METRICS_FILE};

@@ -58,31 +58,59 @@ impl NoteKeeper {
     }
 }
 
-async fn keep(core: Rc<Core>, mut file: NotesFile, stop: Rc<StopRequest>, saves: Rc<Saves>) {
+async fn keep(core: Rc<Core>, file: NotesFile, stop: Rc<StopRequest>, saves: Rc<Saves>) {
+    let mut file = Some(file);
+    let is_unsaved = || core.shard().borrow().has_unsaved_notes();
+    keep_saved(&stop, &saves, is_unsaved, async || {
+        let Some(this) = file.take() else {
+            return Ok(());
+        };
+        let result;
+        (file, result) = save(&core, this).await;
+        result
+    })
+    .await;
+}
+
+/// Saves every now and then and when asked, if anything is unsaved; at the stop once more, also
+/// what has changed while it was being saved then.
+async fn keep_saved(
+    stop: &StopRequest,
+    saves: &Saves,
+    is_unsaved: impl Fn() -> bool,
+    mut save: impl AsyncFnMut() -> io::Result<()>,
+) {
     let mut failing = false;
-    while !stop.is_requested() {
+    loop {
         let timer = async {
             sleep(INTERVAL).await;
         };
         or(stop.requested(), or(saves.requested(), timer)).await;
+        let is_last = stop.is_requested();
         let request = saves.count();
-        if !failing && !core.shard().borrow().has_unsaved_notes() {
-            saves.finish(request, None);
-            continue;
+        let mut result = Ok(());
+        if failing || is_unsaved() {
+            result = save().await;
+            if is_last && result.is_err() {
+                // The next one writes the whole file anew, which may do.
+                result = save().await;
+            }
         }
-        let result;
-        (file, result) = save(&core, file).await;
-        let failure = result.err().map(|error| error.to_string());
-        if let (Some(error), false) = (&failure, failing) {
+        saves.finish(request, result.as_ref().err().map(ToString::to_string));
+        if let Err(error) = &result
+            && (is_last || !failing)
+        {
             tracing::warn!("cannot save notifications: {error}");
         }
-        failing = failure.is_some();
-        saves.finish(request, failure);
+        failing = result.is_err();
+        if is_last {
+            return;
+        }
     }
 }
 
 /// Saves everything or what has changed; gives the file back.
-async fn save(core: &Core, mut file: NotesFile) -> (NotesFile, io::Result<()>) {
+async fn save(core: &Core, mut file: NotesFile) -> (Option<NotesFile>, io::Result<()>) {
     let all = file.wants_all();
     let mut walk = core.shard().borrow_mut().begin_saving_notes(all);
     let mut batches = Vec::new();
@@ -107,7 +135,10 @@ async fn save(core: &Core, mut file: NotesFile) -> (NotesFile, io::Result<()>) {
             } else {
                 file.append(batches)
             };
-            (file, result)
+            (Some(file), result)
         })
         .await
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! The executor of a shard.
 
+use super::blocking;
 use super::connection::Acceptor;
 use super::core::{Core, CoreMessage, Sockets};
 use super::days::DayKeeper;
@@ -45,7 +46,8 @@ pub fn run(
         .io_memory(IO_MEMORY)
         .blocking_thread_pool_placement(PoolPlacement::Unbound(storage::BLOCKING_THREADS))
         .make()?;
-    executor.run(run_executor(index, shared, store, mesh, report))
+    let work = run_executor(index, shared, store, mesh, report);
+    executor.run(blocking::finishing(storage::BLOCKING_THREADS, work))
 }
 
 /// Seconds without their fraction.

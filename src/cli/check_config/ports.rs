@@ -82,7 +82,7 @@ fn uses(settings: &Settings) -> Vec<Use> {
     let pages = |port: Option<u16>, what| {
         port.map(|port| Use {
             port,
-            ip: Some(Ipv4Addr::UNSPECIFIED.into()),
+            ip: relay.address.or(Some(Ipv4Addr::UNSPECIFIED.into())),
             what,
             optional: true,
         })

@@ -1,5 +1,8 @@
 use super::*;
 use crate::config::INI_FILE;
+use crate::crypto::certificate::{
+    CertificateProfile, KeyAlgorithm, certificate_to_pem, private_key_to_pem,
+};
 use tempfile::TempDir;
 
 struct Sandbox {
@@ -206,6 +209,21 @@ fn missing_credentials_are_named() {
     }
     let (_, output) = sandbox.start(&StartOptions::default());
     assert!(!output.contains("HTTPS"), "{output}");
+
+    let now = OffsetDateTime::now_utc();
+    let server_key = KeyAlgorithm::Ed25519.generate(&mut rand::rng()).unwrap();
+    let mut profile = CertificateProfile::service(now);
+    profile.not_after = now - time::Duration::DAY / 2;
+    let der = profile.issue(&server_key.verifying_key(), &server_key);
+    std::fs::write(&crt, certificate_to_pem(&der.unwrap()).unwrap()).unwrap();
+    std::fs::write(&key, &*private_key_to_pem(&server_key).unwrap()).unwrap();
+    let (plan, _) = sandbox.start(&StartOptions::default());
+    let advice = plan.unwrap().unwrap().advice;
+    let expired = format!("the web certificate {} expired 1 days ago: ", crt.display());
+    assert!(
+        advice.iter().any(|line| line.starts_with(&expired)),
+        "{advice:?}"
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::reload::reload_on_request;
 use super::{Control, port, vital_signs};
 use crate::control::{Statistics, StatisticsConfig};
+use crate::runtime::blocking;
 use crate::runtime::core::{CoreMessage, now};
 use crate::runtime::mesh::Mesh;
 use crate::runtime::server::{IO_MEMORY, Report, RunError, Shared};
@@ -44,7 +45,8 @@ pub fn run(
     };
     let statistics = Statistics::new(config, saved, now().nanos);
     let control = Rc::new(Control::new(shared.partitioner.clone(), mesh, statistics));
-    executor.run(serve(control, &shared, files, report))
+    let work = serve(control, &shared, files, report);
+    executor.run(blocking::finishing(BLOCKING_THREADS, work))
 }
 
 async fn serve(

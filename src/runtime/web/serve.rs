@@ -9,6 +9,7 @@ use glommio::timer::sleep;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use time::OffsetDateTime;
 
 /// Time between looks at the files of certificate and key.
 const WATCH_INTERVAL: Duration = Duration::from_secs(60);
@@ -78,17 +79,25 @@ async fn serve_tls(web: Arc<Web>, listener: Option<Listener>, folder: Rc<Folder>
     }
 }
 
-/// Loads certificate and key again when their files have changed.
+/// Loads certificate and key again when their files have changed, and tells once a day that a
+/// certificate is near its end.
 async fn watch(web: Arc<Web>) {
     let Some(Https { credential, .. }) = &web.https else {
         return;
     };
+    // The start has told these.
+    let mut told = credential.notices(OffsetDateTime::now_utc());
     loop {
         sleep(WATCH_INTERVAL).await;
         match credential.reload_if_changed() {
             Ok(false) => {}
             Ok(true) => tracing::info!("HTTPS credentials have changed and are in use"),
             Err(error) => tracing::error!("{error}"),
+        }
+        let notices = credential.notices(OffsetDateTime::now_utc());
+        if told != notices {
+            notices.iter().for_each(|notice| tracing::warn!("{notice}"));
+            told = notices;
         }
     }
 }

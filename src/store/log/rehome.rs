@@ -7,11 +7,11 @@
 use super::damage::{Damage, OnDamage};
 use super::disk::Disk;
 use super::import::remove_unfinished;
+use super::manifest::{MANIFEST, Manifest, write_manifest};
 use super::rehome_error::{RehomeError, at, damaged};
 use super::targets::Targets;
 use super::{Directory, LogOptions, LogStore, OpenError, Partitions};
 use crate::store::{Store, Totals};
-use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,31 +19,10 @@ use std::sync::Arc;
 
 /// Directory of all logs in the state directory.
 pub const STORE_FOLDER: &str = "smp-server-store";
-/// File in it that says which generation counts.
-const MANIFEST: &str = "manifest.json";
-/// Version of the manifest.
-const VERSION: u32 = 1;
-/// Which directory counts, and how many shards it has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// Version of the manifest.
-    version: u32,
-    /// Number of the directory; every move makes a new one.
-    pub generation: u64,
-    /// Shards in it.
-    pub shards: u16,
-}
-
-impl Manifest {
-    /// What a store begins with.
-    pub(super) fn first(shards: u16) -> Self {
-        Self {
-            version: VERSION,
-            generation: 1,
-            shards,
-        }
-    }
-}
+/// Follows the name of a generation that is to be kept although it does not count.
+const KEEP: &str = "keep";
+/// Follows the name of a generation that was kept.
+pub(super) const DAMAGED: &str = "damaged";
 
 /// What was moved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,8 +38,8 @@ pub struct RehomeReport {
 /// The logs in a state directory.
 #[derive(Debug, Clone)]
 pub struct StoreDirectory {
-    path: PathBuf,
-    manifest: Manifest,
+    pub(super) path: PathBuf,
+    pub(super) manifest: Manifest,
 }
 
 impl StoreDirectory {
@@ -73,15 +52,7 @@ impl StoreDirectory {
         let file = path.join(MANIFEST);
         let found = disk.read(MANIFEST).map_err(at(&file))?;
         let manifest = match found {
-            Some(bytes) => {
-                let manifest: Manifest =
-                    serde_json::from_slice(&bytes).map_err(|e| damaged(&file, e.to_string()))?;
-                if manifest.version != VERSION || manifest.shards == 0 {
-                    let reason = format!("version {} is not known", manifest.version);
-                    return Err(damaged(&file, reason));
-                }
-                manifest
-            }
+            Some(bytes) => Manifest::decode(&bytes).map_err(|reason| damaged(&file, reason))?,
             None if has_generations(&path).map_err(at(&path))? => {
                 let reason = "it is missing, but there are logs".to_owned();
                 return Err(damaged(&file, reason));
@@ -116,6 +87,11 @@ impl StoreDirectory {
     /// Number of shards the logs were written by.
     pub fn shards(&self) -> u16 {
         self.manifest.shards
+    }
+
+    /// The file that says which generation counts.
+    pub fn manifest_file(&self) -> PathBuf {
+        self.path.join(MANIFEST)
     }
 
     /// The directory of a shard.
@@ -174,7 +150,7 @@ impl StoreDirectory {
         options: &LogOptions,
     ) -> Result<(RehomeReport, PathBuf), RehomeError> {
         let old = generation(&self.path, self.manifest.generation);
-        let kept = old.with_extension("damaged");
+        let kept = old.with_extension(DAMAGED);
         let shards = self.shards();
         let report = self.rewrite(shards, partitions, options, OnDamage::Skip)?;
         Ok((report, kept))
@@ -200,11 +176,7 @@ impl StoreDirectory {
         options: &LogOptions,
         on_damage: OnDamage,
     ) -> Result<RehomeReport, RehomeError> {
-        let next = Manifest {
-            version: VERSION,
-            generation: self.manifest.generation + 1,
-            shards,
-        };
+        let next = self.manifest.next(shards);
         let old = generation(&self.path, self.manifest.generation);
         let new = generation(&self.path, next.generation);
         let written = self.write_generation(&new, shards, partitions, options, on_damage);
@@ -214,12 +186,15 @@ impl StoreDirectory {
         }
         let report = written.map_err(|error| self.explain(error))?;
         let disk = Directory::open(&self.path).map_err(at(&self.path))?;
+        if on_damage == OnDamage::Skip {
+            // From the manifest on the old directory does not count: this tells that it is kept.
+            let mark = old.with_extension(KEEP);
+            fs::write(&mark, []).map_err(at(&mark))?;
+            let directory = fs::File::open(&self.path).map_err(at(&self.path))?;
+            directory.sync_all().map_err(at(&self.path))?;
+        }
         write_manifest(&disk, &self.path.join(MANIFEST), &next)?;
         self.manifest = next;
-        if on_damage == OnDamage::Skip {
-            let kept = old.with_extension("damaged");
-            fs::rename(&old, &kept).map_err(at(&old))?;
-        }
         self.remove_others()?;
         Ok(report)
     }
@@ -271,12 +246,19 @@ impl StoreDirectory {
         }
     }
 
-    /// Removes generations that do not count.
+    /// Removes generations that do not count, but for those that are to be kept.
     fn remove_others(&self) -> Result<(), RehomeError> {
         let current = generation(&self.path, self.manifest.generation);
         for path in generations(&self.path).map_err(at(&self.path))? {
-            if path != current {
+            let mark = path.with_extension(KEEP);
+            let is_marked = mark.try_exists().map_err(at(&mark))?;
+            if path != current && is_marked {
+                fs::rename(&path, path.with_extension(DAMAGED)).map_err(at(&path))?;
+            } else if path != current {
                 fs::remove_dir_all(&path).map_err(at(&path))?;
+            }
+            if is_marked {
+                fs::remove_file(&mark).map_err(at(&mark))?;
             }
         }
         Ok(())
@@ -327,16 +309,6 @@ fn has_generations(path: &Path) -> io::Result<bool> {
         }
     }
     Ok(false)
-}
-
-pub(super) fn write_manifest(
-    disk: &Directory,
-    file: &Path,
-    manifest: &Manifest,
-) -> Result<(), RehomeError> {
-    let bytes = serde_json::to_vec(manifest).map_err(|e| damaged(file, e.to_string()))?;
-    disk.replace(MANIFEST, &mut std::iter::once(bytes))
-        .map_err(at(file))
 }
 
 /// Writes everything of one old shard to the new ones. Aliases are made anew: whether an id needs
