@@ -16,6 +16,7 @@ pub use sockets::Sockets;
 use idle::IdleRound;
 
 use super::mesh::Mesh;
+use super::online_credential::OnlineCredential;
 use super::registration::Registrations;
 use super::save::SaveRequests;
 use super::steps::Steps;
@@ -40,6 +41,8 @@ use std::time::{Duration, Instant, SystemTime};
 /// Time spent on messages of other executors, or on events that were due, before connections get
 /// a turn: what one costs depends on what it asks for.
 const TURN: Duration = Duration::from_millis(1);
+/// Queues whose messages may have expired that are looked at between two looks at the clock.
+const QUEUES_AT_ONCE: usize = 4;
 
 #[derive(Debug, Default)]
 struct Sessions {
@@ -79,6 +82,8 @@ pub struct Core {
     sockets: RefCell<Vec<Rc<Sockets>>>,
     /// The executor's main task, which looks at the shutdown flag.
     main: RefCell<Option<Waker>>,
+    /// What new connections are shown.
+    credential: RefCell<Option<OnlineCredential>>,
 }
 
 impl Core {
@@ -115,6 +120,7 @@ impl Core {
             idle: RefCell::default(),
             sockets: RefCell::default(),
             main: RefCell::default(),
+            credential: RefCell::default(),
         }
     }
 
@@ -164,6 +170,16 @@ impl Core {
         for (_, (_, connection)) in &self.sessions.borrow().table {
             connection.wake();
         }
+    }
+
+    /// Shows this credential to new connections.
+    pub fn use_credential(&self, credential: OnlineCredential) {
+        *self.credential.borrow_mut() = Some(credential);
+    }
+
+    /// What a new connection is shown; there is none before the first is set.
+    pub fn credential(&self) -> Option<OnlineCredential> {
+        self.credential.borrow().clone()
     }
 
     /// Remembers the executor's main task.
@@ -350,11 +366,19 @@ impl Core {
         })
     }
 
-    /// Drops old messages of some queues; says whether there are more.
-    pub fn expire_messages(&self, sweep: &mut MessageSweep, queues: usize) -> bool {
-        self.shard
+    /// Drops old messages for a turn; says whether there may be more.
+    pub fn expire_messages(&self, sweep: &mut MessageSweep) -> bool {
+        let start = Instant::now();
+        while self
+            .shard
             .borrow_mut()
-            .expire_messages(now(), sweep, queues)
+            .expire_messages(now(), sweep, QUEUES_AT_ONCE)
+        {
+            if start.elapsed() >= TURN {
+                return true;
+            }
+        }
+        false
     }
 
     /// Drops old notifications of some queues; says whether there are more.

@@ -87,12 +87,11 @@ async fn run_executor(
         ChaCha20Rng::from_os_rng(),
         settings.relay.pending_end_interval,
     ));
+    core.use_credential(shared.online.clone());
     let days = DayKeeper::begin(&core);
     let notes = NoteKeeper::begin(&core, settings.storage.restore_messages);
     let acceptor = Rc::new(Acceptor {
         core: Rc::clone(&core),
-        tls: Arc::clone(&shared.tls),
-        identity: Arc::clone(&shared.identity),
         tls_setup_timeout: settings.relay.tls_setup_timeout,
         handshake_timeout: settings.relay.handshake_timeout,
         max_connections: settings
@@ -128,15 +127,16 @@ async fn run_executor(
         steps.spawn(Maintenance, storage::keep_space(Rc::clone(&core))),
         steps.spawn(Maintenance, storage::maintain(Rc::clone(&core))),
         steps.spawn(Maintenance, {
-            let saver = notes.as_ref().map(NoteKeeper::saver);
-            save::keep_saving(Rc::clone(&core), saver)
+            let mut keepers = vec![("when queues were last used", days.saves())];
+            keepers.extend(notes.iter().map(|notes| ("notifications", notes.saves())));
+            save::save_on_request(Rc::clone(&core), keepers)
         }),
         steps.spawn(Maintenance, storage::check_aliases(Rc::clone(&core))),
-        steps.spawn(Maintenance, {
-            let (core, failure) = (Rc::clone(&core), Rc::clone(&failure));
-            async move { failure.set(storage::keep_durable(core, durability).await) }
-        }),
     ];
+    let syncing = steps.spawn(Maintenance, {
+        let (core, failure) = (Rc::clone(&core), Rc::clone(&failure));
+        async move { failure.set(storage::keep_durable(core, durability).await) }
+    });
     // The main thread may have given up already.
     let _ = report.send(Report::Listening);
 
@@ -157,10 +157,17 @@ async fn run_executor(
     }
     days.finish().await;
     tracing::debug!("steps of shard {index}: {}", core.steps().times());
-    let finished = storage::finish(&core);
+    let finished = match result {
+        Err(error @ RunError::Sync(_)) => Err(error),
+        result => {
+            let synced = failure.or_synced(&core).await;
+            let finished = synced.and_then(|()| Ok(storage::finish(&core)?));
+            result.and(finished)
+        }
+    };
+    syncing.cancel().await;
     core.say_last_words();
-    finished?;
-    result
+    finished
 }
 
 /// What fails and ends the executor, and the task that waits for it.
@@ -176,6 +183,18 @@ impl Failure {
         if let Some(waker) = self.waiting.take() {
             waker.wake();
         }
+    }
+
+    /// Ready when no sync is under way any more; tells whether the last one failed.
+    async fn or_synced(&self, core: &Core) -> Result<(), RunError> {
+        poll_fn(|cx| {
+            if let Some(error) = self.error.take() {
+                return Poll::Ready(Err(error));
+            }
+            *self.waiting.borrow_mut() = Some(cx.waker().clone());
+            core.poll_idle_sync(cx).map(Ok)
+        })
+        .await
     }
 
     /// Ready when a listener has failed or a stop is requested.

@@ -7,17 +7,16 @@ use crate::config::values::Durability;
 use crate::crypto::hash;
 use crate::relay::Partitioner;
 use crate::store::log::{
-    Directory, LogOptions, LogStore, OpenError, PrepareSegment, Promise, RemoveSegment,
-    StoreDirectory, SyncFailed,
+    Directory, LogOptions, LogStore, MappedFile, OpenError, PrepareSegment, Promise, RemoveSegment,
+    StoreDirectory, SyncFailed, WarmSegment,
 };
 use crate::store::{AnyStore, Lsn, MemoryStore, Store};
 use futures_lite::future::{poll_fn, yield_now};
 use glommio::timer::sleep;
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
@@ -26,10 +25,14 @@ pub const BLOCKING_THREADS: usize = 3;
 
 /// Time between two looks for space to be had.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_millis(100);
-/// Bytes read or copied for space before connections get a turn.
-const MAINTENANCE_STEP: usize = 256 << 10;
+/// Time for making space before connections get a turn.
+const MAINTENANCE_TURN: Duration = Duration::from_millis(1);
+/// Bytes read or copied for space between two looks at the clock.
+const MAINTENANCE_STEP: usize = 8 << 10;
 /// Slots looked at for reserved ids before connections get a turn.
-const ALIASES_STEP: u32 = 512;
+const ALIASES_STEP: u32 = 128;
+/// Time before a disk that was full is tried again.
+const FULL_DISK_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between syncs when nobody waits for them.
 const LAZY_SYNC_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -159,12 +162,14 @@ impl Core {
         .await;
     }
 
-    /// Saves when queues were last used, beside the executor.
-    pub(super) async fn save_days(&self) -> io::Result<()> {
-        match self.with_log(|store| store.save_days()) {
-            Some(days) => glommio::executor().spawn_blocking(move || days.run()).await,
-            None => Ok(()),
+    /// Ready when no sync is under way.
+    pub(super) fn poll_idle_sync(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.with_log(|log| log.is_syncing()) != Some(true) {
+            return Poll::Ready(());
         }
+        let mut waiting = self.store_watch().syncs.borrow_mut();
+        waiting.push(cx.waker().clone());
+        Poll::Pending
     }
 
     /// Works with the durable store, if there is one.
@@ -193,6 +198,7 @@ pub async fn keep_durable(core: Rc<Core>, promise: Durability) -> SyncFailed {
 
 enum Chore {
     Prepare(PrepareSegment<Directory>),
+    Warm(WarmSegment<MappedFile>),
     Remove(RemoveSegment<Directory>),
 }
 
@@ -202,7 +208,9 @@ pub async fn keep_space(core: Rc<Core>) {
         let chore = core
             .store_work(|store| {
                 let prepare = store.wants_segment().map(Chore::Prepare);
-                prepare.or_else(|| store.surplus_segment().map(Chore::Remove))
+                prepare
+                    .or_else(|| store.cold_segment().map(Chore::Warm))
+                    .or_else(|| store.surplus_segment().map(Chore::Remove))
             })
             .await;
         match chore {
@@ -213,15 +221,22 @@ pub async fn keep_space(core: Rc<Core>) {
                 let result = core.with_log(|store| store.segment_ready(prepared));
                 if let Some(Err(error)) = result {
                     core.note_full_disk(&error);
+                    sleep(FULL_DISK_INTERVAL).await;
                 } else {
                     core.note_space();
                 }
             }
+            Chore::Warm(warm) => {
+                let result = glommio::executor().spawn_blocking(move || warm.run()).await;
+                if let Err(error) = result {
+                    tracing::warn!("cannot read a log segment that is to be used: {error}");
+                }
+            }
             Chore::Remove(remove) => {
-                let result = glommio::executor()
+                let removed = glommio::executor()
                     .spawn_blocking(move || remove.run())
                     .await;
-                if let Err(error) = result {
+                if let Some(Err(error)) = core.with_log(|store| store.segment_removed(removed)) {
                     tracing::warn!("cannot remove a log segment that is not needed: {error}");
                 }
             }
@@ -233,7 +248,7 @@ pub async fn keep_space(core: Rc<Core>) {
 pub async fn maintain(core: Rc<Core>) {
     loop {
         sleep(MAINTENANCE_INTERVAL).await;
-        while core.with_log(|store| store.maintain(MAINTENANCE_STEP)) == Some(true) {
+        while make_space(&core) {
             yield_now().await;
         }
         // Space made by draining needs no new segments.
@@ -242,6 +257,17 @@ pub async fn maintain(core: Rc<Core>) {
         }
         core.store_watch().wake();
     }
+}
+
+/// Makes space for a turn; says whether there is more to do.
+fn make_space(core: &Core) -> bool {
+    let began = Instant::now();
+    while core.with_log(|store| store.maintain(MAINTENANCE_STEP)) == Some(true) {
+        if began.elapsed() >= MAINTENANCE_TURN {
+            return true;
+        }
+    }
+    false
 }
 
 /// Has the ids given back that were reserved for queues which never came to be, or are gone: the

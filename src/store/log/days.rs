@@ -50,10 +50,15 @@ impl Default for DaysWalk {
 }
 
 impl<D: Disk> LogStore<D> {
-    /// Reads the days of the next slots; says whether there are more.
-    pub fn read_days(&self, walk: &mut DaysWalk, slots: u32) -> bool {
-        let end = walk.next.saturating_add(slots).min(self.slots.len());
-        for slot in self.slots.with_new_days(walk.next..end) {
+    /// Reads the days of the next slots, at most so many records of queues; says whether there are
+    /// more.
+    pub fn read_days(&self, walk: &mut DaysWalk, slots: u32, records: usize) -> bool {
+        let mut end = walk.next.saturating_add(slots).min(self.slots.len());
+        for (slot, read) in self.slots.with_new_days(walk.next..end).zip(0..) {
+            if read == records {
+                end = slot;
+                break;
+            }
             if let Some(birth) = self.birth(slot) {
                 let days = self.slots.active(slot);
                 let content = &mut walk.content;
@@ -79,7 +84,7 @@ impl<D: Disk> LogStore<D> {
     /// All days of use, to be saved. Costs a look at every queue used since its record was written.
     pub fn save_days(&self) -> SaveDays<D> {
         let mut walk = DaysWalk::default();
-        self.read_days(&mut walk, u32::MAX);
+        self.read_days(&mut walk, u32::MAX, usize::MAX);
         self.save_read_days(walk)
     }
 }

@@ -41,6 +41,8 @@ pub struct Segment<M> {
     pub live: usize,
     /// What it is, unless it is unused.
     pub header: Option<Header>,
+    /// Whether an unused one was brought into memory.
+    pub is_warm: bool,
     is_dirty: bool,
 }
 
@@ -51,6 +53,7 @@ impl<M: Memory> Segment<M> {
             memory,
             live: 0,
             header: None,
+            is_warm: false,
             is_dirty: false,
         }
     }
@@ -108,10 +111,12 @@ pub struct Journal<D: Disk> {
     /// Unused segments of a size that is not wanted any more.
     pub(super) odd: Vec<u16>,
     pub(super) preparing: Option<u16>,
-    /// Files handed out for removal; their numbers are not given again by this run.
+    /// Files being removed, or that could not be; their numbers are not given again.
     pub(super) removed: BTreeSet<u16>,
     /// Preparing failed; nothing is tried before the caller has let some time pass.
     pub(super) failed: bool,
+    /// There are as many files as can be.
+    pub(super) has_no_numbers: bool,
 }
 
 impl<D: Disk> Journal<D> {
@@ -140,6 +145,7 @@ impl<D: Disk> Journal<D> {
             preparing: None,
             removed: BTreeSet::new(),
             failed: false,
+            has_no_numbers: false,
         }
     }
 
@@ -332,7 +338,7 @@ impl<D: Disk> Journal<D> {
         let header = Header::void(self.run);
         for file in files {
             if let Some(segment) = self.segment_mut(file) {
-                segment.memory.write(0, &header);
+                Header::write(&mut segment.memory, &header);
                 self.touch(file);
             }
         }
@@ -425,7 +431,7 @@ impl<D: Disk> Journal<D> {
             last: std::array::from_fn(|i| self.logs[i].last),
         };
         if let Some(segment) = self.segment_mut(file) {
-            segment.memory.write(0, &header.encode());
+            Header::write(&mut segment.memory, &header.encode());
             segment.header = Some(header);
             segment.live = 0;
         }
@@ -488,6 +494,7 @@ impl<D: Disk> Journal<D> {
             if let Some(segment) = self.segment_mut(file) {
                 segment.header = None;
                 segment.live = 0;
+                segment.is_warm = false;
             }
             self.add_unused(file);
         }

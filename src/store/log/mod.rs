@@ -45,9 +45,9 @@ pub use notes::{Notes, NotesBatch, NotesFile};
 pub use origin::Origin;
 pub use rehome::{RehomeReport, STORE_FOLDER, StoreDirectory};
 pub use rehome_error::RehomeError;
-pub use segment::{Directory, Mapped, MappedFile};
+pub use segment::{Directory, Mapped, MappedFile, copies_on_write};
 pub use store::{Footprint, LogStore};
-pub use supply::{PrepareSegment, Prepared, RemoveSegment};
+pub use supply::{PrepareSegment, Prepared, RemoveSegment, Removed, WarmSegment};
 pub use sync::{SyncFailed, SyncRequest};
 
 use crate::store::Id;

@@ -5,7 +5,7 @@ use super::disk::Disk;
 use super::index::{Hash, IdHasher, Index, NewId};
 use super::journal::Journal;
 use super::slots::{Entry, Slots};
-use super::supply::{PrepareSegment, Prepared, RemoveSegment};
+use super::supply::{PrepareSegment, Prepared, RemoveSegment, Removed, WarmSegment};
 use super::sync::{SyncFailed, SyncRequest};
 use super::{LOGS, LogOptions, Partitions, Place, Promise, compaction::Cleaning};
 use crate::protocol::handshake::ServiceRole;
@@ -106,8 +106,13 @@ impl<D: Disk> LogStore<D> {
         self.journal.synced >= upto.0
     }
 
+    /// Whether a request is carried out, or has failed.
+    pub fn is_syncing(&self) -> bool {
+        self.journal.is_syncing
+    }
+
     /// Makes everything durable and writes that down, waiting for the disk: for the end of the
-    /// process, when nothing is being synced.
+    /// process. Fails while something is being synced, or if that failed.
     pub fn finish(&mut self) -> Result<(), SyncFailed> {
         self.journal.sync_now()?;
         self.journal.checkpoint();
@@ -130,9 +135,19 @@ impl<D: Disk> LogStore<D> {
         self.journal.is_supplied()
     }
 
+    /// A segment that is used soon and may not be in memory, to be read by a thread that may wait.
+    pub fn cold_segment(&mut self) -> Option<WarmSegment<D::File>> {
+        self.journal.cold_segment()
+    }
+
     /// An unused segment to be removed by a thread that may wait.
     pub fn surplus_segment(&mut self) -> Option<RemoveSegment<D>> {
         self.journal.surplus_segment()
+    }
+
+    /// Notes that a segment was removed, or tells why not.
+    pub fn segment_removed(&mut self, removed: Removed) -> io::Result<()> {
+        self.journal.segment_removed(removed)
     }
 
     /// What the store takes.

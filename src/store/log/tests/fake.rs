@@ -65,6 +65,11 @@ impl FakeDisk {
         self.with(|state| state.life = bytes);
     }
 
+    /// Whether the process was killed: some of what it wrote went nowhere.
+    pub fn is_dead(&self) -> bool {
+        self.with(|state| state.life == Some(0))
+    }
+
     /// After some syncs that work one fails, and what it was for is forgotten, as kernels do.
     pub fn break_sync_after(&self, syncs: Option<usize>) {
         self.with(|state| state.until_broken = syncs);
@@ -293,6 +298,10 @@ impl Memory for FakeMemory {
 }
 
 impl SegmentFile for FakeFile {
+    fn warm(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.disk.with(|state| {
             state.call()?;

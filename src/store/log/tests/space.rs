@@ -398,3 +398,52 @@ fn a_segment_in_which_something_is_not_found_is_not_freed() {
     world.make(Op::Push(old.recipient_id, [2; 24], KIND, vec![1; 3000]));
     assert_eq!(dump(world.store()), dump(&world.model));
 }
+
+#[test]
+fn numbers_of_removed_segments_are_given_again() {
+    let mut world = World::new(9, Promise::Disk);
+    let busy = queue(&mut world, 1);
+    let mut most = 0;
+    for _ in 0..5 {
+        for n in 0..100 {
+            world.make(Op::Push(busy.recipient_id, [n; 24], KIND, vec![2; 3000]));
+        }
+        for _ in 0..100 {
+            world.make(Op::Pop(busy.recipient_id));
+        }
+        for _ in 0..3 {
+            sync(world.store());
+            while world.store().maintain(SEGMENT_LEN) {}
+        }
+        supply(world.store());
+        let names = world.disk.names();
+        assert!(names.len() < 12, "{names:?}");
+        let highest = names.last().unwrap().clone();
+        most = most.max(highest[..5].parse().unwrap());
+    }
+    assert!(most < 60, "{most}");
+}
+
+#[test]
+fn segments_are_brought_into_memory_before_they_are_used() {
+    let mut world = World::new(10, Promise::Disk);
+    let busy = queue(&mut world, 1);
+    world.reopen(1);
+    let mut warmed = 0;
+    for n in 0..200 {
+        world.make(Op::Push(busy.recipient_id, [n; 24], KIND, vec![2; 3000]));
+        world.make(Op::Pop(busy.recipient_id));
+        sync(world.store());
+        while world.store().maintain(SEGMENT_LEN) {}
+        supply(world.store());
+        while let Some(warm) = world.store().cold_segment() {
+            warm.run().unwrap();
+            warmed += 1;
+        }
+        let journal = &world.store().journal;
+        let next = journal.ready.last().and_then(|file| journal.segment(*file));
+        assert!(next.unwrap().is_warm);
+    }
+    // Each time one is used again.
+    assert!((20..80).contains(&warmed), "{warmed}");
+}
