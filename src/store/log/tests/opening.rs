@@ -66,7 +66,7 @@ fn what_was_dropped_does_not_come_back_wherever_the_power_goes_next() {
     let (store, _) = open(&world.disk.copy(), Promise::Disk).unwrap();
     assert!(dump(&store) == expected);
     let mut rng = ChaCha20Rng::seed_from_u64(5);
-    for effort in (0..MUCH_EFFORT).step_by(7) {
+    for effort in (0..MUCH_EFFORT).step_by(11) {
         for is_power_lost in [false, true, true, true] {
             let disk = world.disk.copy();
             open_until(&disk, effort);
