@@ -61,6 +61,14 @@ fn renew<R: RngCore + CryptoRng>(
     renewal::complete(folder)?;
     let (algorithm, host) = wanted(options, &folder.join(SERVER_CERTIFICATE_FILE))?;
     let ca_key_file = folder.join(CA_KEY_FILE);
+    if !ca_key_file.exists() {
+        return Err(anyhow!(
+            "{} does not exist: bring the private key of the CA back for this command, or run it \
+             on a copy of this folder where the key is (SMP_SERVER_CFG_PATH)",
+            ca_key_file.display()
+        )
+        .into());
+    }
     let ca_key = private_key_from_pem(&files::read(&ca_key_file)?)
         .with_context(|| ca_key_file.display().to_string())?;
     let ca_file = folder.join(CA_CERTIFICATE_FILE);
@@ -74,7 +82,8 @@ fn renew<R: RngCore + CryptoRng>(
     }
     let fingerprint_file = folder.join(FINGERPRINT_FILE);
     let fingerprint = if fingerprint_file.exists() {
-        credential::check_stored_fingerprint(folder).map_err(start::unusable)?
+        credential::check_stored_fingerprint(folder)
+            .map_err(|error| start::unusable(error, folder))?
     } else {
         Fingerprint::of(identity)
     };

@@ -4,6 +4,7 @@
 //! connections that the kernel gave to its listeners; everything on it is single-threaded. The
 //! control executor serves operators. Executors talk only through the mesh.
 
+mod blocking;
 mod connection;
 mod control;
 mod core;
@@ -13,6 +14,7 @@ pub mod lock;
 mod mesh;
 pub mod migration;
 mod notes;
+mod online_credential;
 mod partition_key;
 mod placement;
 mod ports;
@@ -21,13 +23,16 @@ mod probe;
 mod registration;
 mod requests;
 mod save;
+mod saves;
 mod server;
+mod service_manager;
 mod shard;
 mod shutdown;
 mod statistics;
 mod steps;
 mod stop_request;
 mod storage;
+mod supervisor;
 mod sweeps;
 mod timers;
 mod web;

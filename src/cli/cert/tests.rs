@@ -221,6 +221,13 @@ fn nothing_is_lost_when_it_fails() {
         assert!(server.failure().starts_with(path.to_str().unwrap()));
     }
     let server = Server::new(KeyAlgorithm::Ed25519);
+    fs::remove_file(server.file("ca.key")).unwrap();
+    assert!(
+        server
+            .failure()
+            .contains("bring the private key of the CA back")
+    );
+    let server = Server::new(KeyAlgorithm::Ed25519);
     let other = Server::new(KeyAlgorithm::Ed25519);
     fs::copy(other.file("ca.key"), server.file("ca.key")).unwrap();
     assert!(server.failure().contains("is not the key of"));
