@@ -34,7 +34,7 @@ pub fn run(
     // A closed stderr leaves nobody to tell.
     let warn = |line: Arguments<'_>| drop(writeln!(stderr(), "{line}"));
     let mut line = |text: &str| warn(format_args!("{text}"));
-    let mut progress = Progress::new(&mut line);
+    let mut progress = Progress::new("importing", &mut line);
     let imported = migration::import(
         &settings,
         state,

@@ -9,9 +9,15 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// File in the state directory.
-const FILE: &str = "smp-server-partition.key";
+pub const FILE: &str = "smp-server-partition.key";
 /// Bytes of the secret.
 const LEN: usize = 16;
+
+/// Reads the secret of a state directory. Errors name the file.
+pub fn load(state_dir: &Path) -> Result<Zeroizing<[u8; LEN]>, (PathBuf, io::Error)> {
+    let file = state_dir.join(FILE);
+    File::open(&file).and_then(read).map_err(|e| (file, e))
+}
 
 /// Reads the secret of a state directory, or makes it when there is none.
 ///

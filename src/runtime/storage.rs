@@ -50,7 +50,8 @@ impl StoreWatch {
         }
     }
 
-    fn wake(&self) {
+    /// Lets the tasks look again.
+    pub fn wake(&self) {
         self.tasks.take().into_iter().for_each(Waker::wake);
     }
 }

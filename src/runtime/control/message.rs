@@ -2,8 +2,9 @@
 
 use crate::control::ShardSnapshot;
 use crate::protocol::error::BlockingInfo;
-use crate::relay::OperatorAnswer;
+use crate::relay::{NotesWalk, OperatorAnswer};
 use crate::store::Id;
+use crate::store::log::{Cut, NotesBatch};
 
 /// What the control executor asks of a shard's executor.
 #[derive(Debug)]
@@ -12,6 +13,23 @@ pub enum ControlRequest {
     Snapshot,
     /// Do something to the queue with a sender id or link id.
     Order(Id, Order),
+    /// Do a part of a backup.
+    Backup(BackupStep),
+}
+
+/// A shard's part in a backup, in this order.
+#[derive(Debug)]
+pub enum BackupStep {
+    /// Tell when queues were last used.
+    Days,
+    /// Tell what notifications wait, from the beginning or further on.
+    Notes(Option<NotesWalk>),
+    /// Be still, and tell what the store has.
+    Freeze,
+    /// Go on.
+    Thaw,
+    /// The files that were told are not needed any more.
+    End,
 }
 
 /// What an operator does to a queue.
@@ -30,4 +48,14 @@ pub enum ControlReply {
     Snapshot(Box<ShardSnapshot>),
     /// To [`ControlRequest::Order`].
     Order(OperatorAnswer),
+    /// To [`BackupStep::Days`]: the content of the file; none when nothing is kept.
+    Days(Option<Vec<u8>>),
+    /// To [`BackupStep::Notes`]: some, and how to go on when there are more.
+    Notes(NotesBatch, Option<NotesWalk>),
+    /// To [`BackupStep::Freeze`]; none when nothing is kept.
+    Frozen(Option<Cut>),
+    /// To [`BackupStep::Thaw`]: whether it was still until then.
+    Thawed(bool),
+    /// To [`BackupStep::End`].
+    Ended,
 }

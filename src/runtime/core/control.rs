@@ -3,8 +3,12 @@
 use super::{Core, CoreMessage, CoreRouter, Sockets, now};
 use crate::control::ShardSnapshot;
 use crate::relay::OperatorCall;
-use crate::runtime::control::{ControlReply, ControlRequest, Order};
+use crate::runtime::control::{BackupStep, ControlReply, ControlRequest, Order};
+use crate::store::log::NotesBatch;
 use std::rc::Rc;
+
+/// Queues of which notifications are read for a backup before connections get a turn.
+const QUEUES_PER_STEP: usize = 64;
 
 impl CoreRouter<'_> {
     /// Does what the control executor wants; some answers follow when a change is durable.
@@ -22,11 +26,38 @@ impl CoreRouter<'_> {
                     Order::Unblock => shard.unblock(call, &id, effects),
                 }
             }
+            ControlRequest::Backup(step) => core.reply_to(call, core.back_up(step)),
         }
     }
 }
 
 impl Core {
+    /// Does this shard's part of a backup.
+    fn back_up(&self, step: BackupStep) -> ControlReply {
+        match step {
+            BackupStep::Days => {
+                ControlReply::Days(self.with_log(|log| log.save_days().into_content()))
+            }
+            BackupStep::Notes(walk) => {
+                let mut shard = self.shard.borrow_mut();
+                let mut walk = walk.unwrap_or_else(|| shard.begin_copying_notes());
+                let mut batch = NotesBatch::default();
+                let more = shard.save_notes(&mut walk, QUEUES_PER_STEP, |notifier_id, notes| {
+                    batch.put(notifier_id, notes);
+                });
+                ControlReply::Notes(batch, more.then_some(walk))
+            }
+            BackupStep::Freeze => ControlReply::Frozen(self.freeze()),
+            BackupStep::Thaw => ControlReply::Thawed(self.thaw()),
+            BackupStep::End => {
+                self.thaw();
+                self.with_log(|log| log.end_cut());
+                self.store_watch.wake();
+                ControlReply::Ended
+            }
+        }
+    }
+
     /// Answers a request of the control executor.
     pub(super) fn reply_to(&self, call: OperatorCall, reply: ControlReply) {
         let message = CoreMessage::ControlReply(call.token, Box::new(reply));

@@ -11,7 +11,7 @@ use crate::store::ActiveDays;
 use std::io;
 
 /// The file, beside the segments.
-pub(super) const FILE: &str = "active-days";
+pub const FILE: &str = "active-days";
 /// First bytes of the file; the last one is the version.
 const MAGIC: [u8; 8] = *b"smp-day\x01";
 /// Bytes of a queue: its birth and two days.
@@ -28,6 +28,11 @@ impl<D: Disk> SaveDays<D> {
     /// Replaces the file.
     pub fn run(self) -> io::Result<()> {
         self.disk.replace(FILE, &mut std::iter::once(self.content))
+    }
+
+    /// What the file is to contain.
+    pub fn into_content(self) -> Vec<u8> {
+        self.content
     }
 }
 

@@ -148,6 +148,16 @@ impl StoreDirectory {
         self.manifest.shards
     }
 
+    /// The directory of all logs.
+    pub fn root(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file that says which generation counts.
+    pub fn manifest_file(&self) -> PathBuf {
+        self.path.join(MANIFEST)
+    }
+
     /// The directory of a shard.
     pub fn shard(&self, shard: u16) -> PathBuf {
         shard_of(&generation(&self.path, self.manifest.generation), shard)

@@ -9,7 +9,11 @@ use futures_lite::future::{block_on, poll_once};
 use std::pin::pin;
 
 /// Lets the cores work on what is asked until the answer is there.
-fn answered<T>(cores: &[Core], control: &Control, question: impl Future<Output = T>) -> T {
+pub(super) fn answered<T>(
+    cores: &[Core],
+    control: &Control,
+    question: impl Future<Output = T>,
+) -> T {
     let mut receiving = pin!(control.receive(|_| {}));
     let mut question = pin!(question);
     for _ in 0..8 {
