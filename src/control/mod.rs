@@ -7,6 +7,6 @@ mod statistics;
 mod steps;
 
 pub use overview::Overview;
-pub use snapshot::{PortSockets, ShardSnapshot};
+pub use snapshot::{Load, PortSockets, ShardSnapshot};
 pub use statistics::{SavedStatistics, Statistics, StatisticsConfig};
 pub use steps::{StepKind, StepTimes};

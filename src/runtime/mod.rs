@@ -6,7 +6,6 @@
 
 pub mod backup;
 mod connection;
-#[cfg_attr(not(test), allow(dead_code, reason = "nobody asks the shards yet"))]
 mod control;
 mod core;
 mod http;
@@ -19,6 +18,7 @@ mod placement;
 mod probe;
 mod registration;
 mod requests;
+mod save;
 mod server;
 mod shard;
 mod shutdown;

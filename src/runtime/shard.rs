@@ -4,6 +4,7 @@ use super::connection::Acceptor;
 use super::core::{Core, CoreMessage, Sockets};
 use super::mesh::Mesh;
 use super::notes::NoteKeeper;
+use super::save;
 use super::server::{IO_MEMORY, Report, RunError, Shared};
 use super::shutdown::{DRAIN_TIME, Shutdown};
 use super::storage;
@@ -121,7 +122,10 @@ async fn run_executor(
     let keeping = [
         steps.spawn(Maintenance, storage::keep_space(Rc::clone(&core))),
         steps.spawn(Maintenance, storage::maintain(Rc::clone(&core))),
-        steps.spawn(Maintenance, storage::save_days(Rc::clone(&core))),
+        steps.spawn(Maintenance, {
+            let saver = notes.as_ref().map(NoteKeeper::saver);
+            save::keep_saving(Rc::clone(&core), saver)
+        }),
         steps.spawn(Maintenance, storage::check_aliases(Rc::clone(&core))),
         steps.spawn(Maintenance, {
             let (core, failure) = (Rc::clone(&core), Rc::clone(&failure));

@@ -14,6 +14,7 @@ use crate::store::{AnyStore, Lsn, MemoryStore, Store};
 use futures_lite::future::{poll_fn, yield_now};
 use glommio::timer::sleep;
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,8 +31,6 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_millis(100);
 const MAINTENANCE_STEP: usize = 256 << 10;
 /// Slots looked at for reserved ids before connections get a turn.
 const ALIASES_STEP: u32 = 512;
-/// Time between two saves of the days on which queues were used.
-const DAYS_INTERVAL: Duration = Duration::from_secs(600);
 /// Time between syncs when nobody waits for them.
 const LAZY_SYNC_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -40,6 +39,8 @@ const LAZY_SYNC_INTERVAL: Duration = Duration::from_millis(500);
 pub struct StoreWatch {
     seen: Cell<Lsn>,
     tasks: RefCell<Vec<Waker>>,
+    /// Tasks that wait for a sync.
+    syncs: RefCell<Vec<Waker>>,
 }
 
 impl StoreWatch {
@@ -48,6 +49,11 @@ impl StoreWatch {
         if self.seen.replace(last) != last {
             self.wake();
         }
+    }
+
+    /// Wakes the tasks that wait for a sync: one has ended.
+    pub fn note_sync(&self) {
+        self.syncs.take().into_iter().for_each(Waker::wake);
     }
 
     /// Lets the tasks look again.
@@ -188,6 +194,28 @@ impl Core {
         .await
     }
 
+    /// Waits until everything that has happened so far is on the disk, whatever is promised.
+    pub(super) async fn until_synced(&self) {
+        let last = self.shard().borrow().store().last();
+        poll_fn(|cx| {
+            if self.with_log(|log| log.is_synced(last)) != Some(false) {
+                return Poll::Ready(());
+            }
+            let mut waiting = self.store_watch().syncs.borrow_mut();
+            waiting.push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Saves when queues were last used, beside the executor.
+    pub(super) async fn save_days(&self) -> io::Result<()> {
+        match self.with_log(|store| store.save_days()) {
+            Some(days) => glommio::executor().spawn_blocking(move || days.run()).await,
+            None => Ok(()),
+        }
+    }
+
     /// Works with the durable store, if there is one.
     pub(super) fn with_log<T>(&self, work: impl FnOnce(&mut LogStore) -> T) -> Option<T> {
         self.shard().borrow_mut().store_mut().log().map(work)
@@ -273,19 +301,6 @@ pub async fn check_aliases(core: Rc<Core>) {
         core.check_aliases(aliases);
         next = rest;
         yield_now().await;
-    }
-}
-
-/// Saves from time to time when queues were last used: a crash loses at most that much.
-pub async fn save_days(core: Rc<Core>) {
-    loop {
-        sleep(DAYS_INTERVAL).await;
-        if let Some(days) = core.with_log(|store| store.save_days()) {
-            let result = glommio::executor().spawn_blocking(move || days.run()).await;
-            if let Err(error) = result {
-                tracing::warn!("cannot save when queues were last used: {error}");
-            }
-        }
     }
 }
 

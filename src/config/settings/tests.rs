@@ -33,10 +33,7 @@ fn the_file_of_the_reference() {
     let settings = load(REFERENCE).unwrap();
     assert_eq!(
         warnings(&settings),
-        [
-            "in [STORE_LOG] has no effect yet: log_stats",
-            "in [TRANSPORT] has no effect yet: control_port",
-        ]
+        ["in [STORE_LOG] has no effect yet: log_stats"]
     );
     assert!(settings.storage.enable && settings.storage.log_stats);
     assert_eq!(

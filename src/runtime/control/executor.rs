@@ -1,6 +1,6 @@
 //! The control executor's life.
 
-use super::Control;
+use super::{Control, port};
 use crate::control::{Statistics, StatisticsConfig};
 use crate::runtime::core::{CoreMessage, now};
 use crate::runtime::mesh::Mesh;
@@ -48,6 +48,8 @@ async fn serve(
         let (control, stop) = (Rc::clone(&control), Rc::clone(&stop));
         async move { control.receive(|_| stop.look()).await }
     });
+    let (settings, state_dir) = (&shared.settings, &shared.state_dir);
+    let operators = port::open(&control, settings, state_dir, shared.control_port).await?;
     if let Some(site) = &shared.web {
         web::spawn(site);
     }
@@ -62,6 +64,7 @@ async fn serve(
     if last_words.is_none() {
         tracing::error!("not every shard has stopped in time");
     }
+    operators.close().await;
     receiving.cancel().await;
     Ok(())
 }

@@ -1,10 +1,12 @@
 //! What the control executor asks of the shards' executors.
 
 use crate::control::ShardSnapshot;
+use crate::control::port::ConnectionRow;
 use crate::protocol::error::BlockingInfo;
-use crate::relay::{NotesWalk, OperatorAnswer};
+use crate::relay::{Listening, NotesWalk, OperatorAnswer, SessionRef};
 use crate::store::Id;
 use crate::store::log::{Cut, NotesBatch};
+use std::sync::Arc;
 
 /// What the control executor asks of a shard's executor.
 #[derive(Debug)]
@@ -15,6 +17,12 @@ pub enum ControlRequest {
     Order(Id, Order),
     /// Do a part of a backup.
     Backup(BackupStep),
+    /// Tell about your connections in the places from this one on: of a bounded number of places.
+    Connections(u32),
+    /// Tell what these sessions, of any executor, listen to.
+    Listening(Arc<[SessionRef]>),
+    /// Save everything there is to save.
+    Save,
 }
 
 /// A shard's part in a backup, in this order.
@@ -39,6 +47,10 @@ pub enum Order {
     Block(BlockingInfo),
     /// Unblock it.
     Unblock,
+    /// Delete it with its messages.
+    Delete,
+    /// Leave it and tell what it is.
+    Status,
 }
 
 /// The answer to a [`ControlRequest`].
@@ -58,4 +70,19 @@ pub enum ControlReply {
     Thawed(bool),
     /// To [`BackupStep::End`].
     Ended,
+    /// To [`ControlRequest::Connections`].
+    Connections(ConnectionPage),
+    /// To [`ControlRequest::Listening`], in the order of the sessions.
+    Listening(Vec<Listening>),
+    /// To [`ControlRequest::Save`]: what failed, if anything did.
+    Saved(Result<(), String>),
+}
+
+/// Connections of one executor.
+#[derive(Debug, Default)]
+pub struct ConnectionPage {
+    /// The connections, without what the shards know of them.
+    pub rows: Vec<(SessionRef, ConnectionRow)>,
+    /// The place of the next ones, unless these were the last.
+    pub next: Option<u32>,
 }
