@@ -1,10 +1,11 @@
 //! `backup`: copies the state, and the configuration when asked to, of a running server or a
 //! stopped one.
 
-use super::{CliError, Console, Directories};
-use crate::runtime::backup::{BackupError, BackupManifest, Places, back_up_stopped};
-use crate::runtime::lock::StateLock;
-use anyhow::Context;
+use super::{CliError, Console, Directories, local_socket};
+use crate::control::port::{BACKED_UP, BackupRequest, ERROR};
+use crate::runtime::backup::{Archive, BackupError, BackupManifest, Places, back_up_stopped};
+use crate::runtime::lock::{LockError, StateLock};
+use anyhow::{Context, bail};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -35,10 +36,17 @@ pub fn run(
         let error = BackupError::NoStore(state.clone());
         return Err(anyhow::Error::from(error).context(failed()).into());
     }
-    let _lock = StateLock::acquire(state).map_err(anyhow::Error::from)?;
-    let places = places(directories);
-    let manifest = back_up_stopped(&places, &to, options.with_configuration);
-    let manifest = manifest.with_context(failed)?;
+    let manifest = match StateLock::acquire(state) {
+        Ok(_lock) => {
+            let places = places(directories);
+            back_up_stopped(&places, &to, options.with_configuration).with_context(failed)?
+        }
+        Err(LockError::Busy { .. }) => {
+            let configuration = options.with_configuration;
+            ask_server(state, &to, configuration).with_context(failed)?
+        }
+        Err(error) => return Err(anyhow::Error::from(error).into()),
+    };
     console.line(&format!(
         "Backed up {} to {}",
         state.display(),
@@ -48,6 +56,26 @@ pub fn run(
         console.line(&line)?;
     }
     Ok(())
+}
+
+/// Has the running server make the backup.
+fn ask_server(state: &Path, to: &Path, configuration: bool) -> anyhow::Result<BackupManifest> {
+    let request = BackupRequest {
+        directory: to.to_owned(),
+        configuration,
+    };
+    let line = request.line();
+    let line = line.with_context(|| format!("{}: the name cannot be told", to.display()))?;
+    let mut last = String::new();
+    for line in local_socket::ask(state, &line)? {
+        last = line?;
+    }
+    match last.strip_prefix(ERROR) {
+        Some(error) => bail!("{error}"),
+        None if last == BACKED_UP => Ok(Archive::open(to)?.manifest().clone()),
+        // It begins, stops or is killed.
+        None => bail!("the server has not made it, see its log"),
+    }
 }
 
 /// A path that means the same wherever it is read.

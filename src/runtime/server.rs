@@ -138,6 +138,8 @@ pub(super) struct Shared {
     pub control_port: Option<SocketAddr>,
     /// Folder with the state.
     pub state_dir: PathBuf,
+    /// Where certificates, keys and the configuration are.
+    pub config_dir: PathBuf,
     pub shards: u16,
     pub shutdown: Shutdown,
     /// The site, if there is one.
@@ -213,6 +215,7 @@ impl Relay {
             addresses: addresses.clone(),
             control_port: control_address,
             state_dir: plan.state_dir.clone(),
+            config_dir: plan.config_dir.clone(),
             shards: shard_count,
             shutdown: shutdown.clone(),
             web: web.clone(),

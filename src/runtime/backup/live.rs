@@ -8,25 +8,38 @@ use super::error::BackupError;
 use super::stopped::{copy_configuration, copy_rest};
 use super::writer::{BackupWriter, Facts, SECRET};
 use super::{BackupManifest, Places, state_path};
+use crate::control::port::BackupRequest;
 use crate::relay::NotesWalk;
 use crate::runtime::control::{BackupStep, Control, ControlReply, ControlRequest};
 use crate::store::Totals;
 use crate::store::log::{Cut, DAYS_FILE, NOTES_FILE, NOTES_MAGIC, NotesBatch, StoreDirectory};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// How often all shards are held still until they are at the same time.
 const ATTEMPTS: usize = 3;
 
+/// What a running relay may back up.
+#[derive(Debug)]
+pub struct BackupSource {
+    /// The directories.
+    pub places: Places,
+    /// Where queues are kept, if they are.
+    pub store: Option<StoreDirectory>,
+}
+
 /// Makes a backup of what was confirmed before this call, and perhaps more. Dropping the future
 /// gives it up. There is one at a time.
-pub(in crate::runtime) async fn back_up(
+pub async fn back_up(
     control: &Control,
-    places: &Places,
-    store: Option<&StoreDirectory>,
-    target: PathBuf,
-    configuration: bool,
+    source: &BackupSource,
+    request: BackupRequest,
 ) -> Result<BackupManifest, BackupError> {
-    let store = store.ok_or(BackupError::Disabled)?;
+    let BackupSource { places, store } = source;
+    let store = store.as_ref().ok_or(BackupError::Disabled)?;
+    let BackupRequest {
+        directory: target,
+        configuration,
+    } = request;
     let _turn = control.begin_backup().ok_or(BackupError::AnotherRuns)?;
     let root = store.root().to_owned();
     let mut writer = beside(move || {
@@ -128,9 +141,7 @@ async fn notes_of(control: &Control, shard: u16) -> Vec<NotesBatch> {
 }
 
 /// The files of the shards at one moment, kept as they are until the guard is dropped.
-pub(in crate::runtime) async fn hold_still(
-    control: &Control,
-) -> Result<(Pins<'_>, Vec<Cut>), BackupError> {
+pub async fn hold_still(control: &Control) -> Result<(Pins<'_>, Vec<Cut>), BackupError> {
     for _ in 0..ATTEMPTS {
         let pins = Pins(control);
         let replies = control
@@ -158,7 +169,7 @@ pub(in crate::runtime) async fn hold_still(
 
 /// Keeps the files of a cut as they are.
 #[must_use]
-pub(in crate::runtime) struct Pins<'a>(&'a Control);
+pub struct Pins<'a>(&'a Control);
 
 impl Drop for Pins<'_> {
     fn drop(&mut self) {

@@ -22,7 +22,9 @@ pub use error::{BackupError, RestoreError};
     not(test),
     allow(unused_imports, reason = "nobody asks a running relay yet")
 )]
-pub(super) use live::{back_up, hold_still};
+#[cfg(test)]
+pub(super) use live::hold_still;
+pub(super) use live::{BackupSource, back_up};
 pub use manifest::BackupManifest;
 pub use restore::{RestorePlan, RestoreReport, complete, restore};
 pub use stopped::back_up_stopped;

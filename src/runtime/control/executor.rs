@@ -2,6 +2,7 @@
 
 use super::{Control, port};
 use crate::control::{Statistics, StatisticsConfig};
+use crate::runtime::backup::{BackupSource, Places};
 use crate::runtime::core::{CoreMessage, now};
 use crate::runtime::mesh::Mesh;
 use crate::runtime::server::{IO_MEMORY, Report, RunError, Shared};
@@ -16,8 +17,8 @@ use std::sync::mpsc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-/// Threads beside the executor, for files.
-const BLOCKING_THREADS: usize = 1;
+/// Threads beside the executor, for files: a backup keeps one busy.
+const BLOCKING_THREADS: usize = 2;
 /// How long the shards' last words are waited for after they should have stopped.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -49,7 +50,14 @@ async fn serve(
         async move { control.receive(|_| stop.look()).await }
     });
     let (settings, state_dir) = (&shared.settings, &shared.state_dir);
-    let operators = port::open(&control, settings, state_dir, shared.control_port).await?;
+    let source = BackupSource {
+        places: Places {
+            state: state_dir.clone(),
+            configuration: shared.config_dir.clone(),
+        },
+        store: shared.store_directory.clone(),
+    };
+    let operators = port::open(&control, settings, state_dir, shared.control_port, source).await?;
     if let Some(site) = &shared.web {
         web::spawn(site);
     }
