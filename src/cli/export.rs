@@ -1,6 +1,6 @@
 //! `export`: writes the state of a stopped server for a reference server.
 
-use super::{CliError, Console, Directories, start};
+use super::{CliError, Console, Directories, import, start};
 use crate::runtime::lock::StateLock;
 use crate::runtime::migration;
 use anyhow::Context;
@@ -55,6 +55,7 @@ pub fn run(
             report.links_dropped
         ))?;
     }
-    console.line("not exported: statistics")?;
+    let counters = import::counters(report.statistics);
+    console.line(&format!("statistics: {counters}"))?;
     Ok(())
 }

@@ -72,13 +72,13 @@ pub(super) fn summary(report: &ImportReport) -> Vec<String> {
         format!("notifications: {}", report.notifications),
         format!("skipped: {}", report.warnings.count()),
     ];
-    if report.statistics {
-        lines.push(
-            "statistics: only the days of use of queues are taken over, counters begin at zero"
-                .to_owned(),
-        );
-    }
+    lines.push(format!("statistics: {}", counters(report.statistics)));
     lines
+}
+
+/// What is said about counters.
+pub(super) fn counters(are_there: bool) -> &'static str {
+    if are_there { "all counters" } else { "none" }
 }
 
 /// Tells every warning that was kept, how many there are besides, and where they are.

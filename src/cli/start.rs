@@ -6,6 +6,7 @@ use crate::cli::{CliError, Console, Directories, credentials, start_lines, versi
 use crate::config::settings::Https;
 use crate::config::{Settings, SettingsError};
 use crate::crypto::certificate::Fingerprint;
+use crate::runtime::{DAILY_LOG, METRICS_FILE};
 use crate::store::log::STORE_FOLDER;
 use crate::transport::credential::{self, Credential, CredentialError};
 use crate::transport::web_credential::WebCredential;
@@ -221,6 +222,14 @@ fn print_lines(plan: &StartPlan, console: &mut Console<'_>) -> Result<(), CliErr
         settings.inactive_clients.as_ref(),
     ))?;
     console.line(start_lines::new_queues(&settings.auth))?;
+    if settings.storage.log_stats {
+        let file = plan.state_dir.join(DAILY_LOG);
+        console.line(&start_lines::daily_statistics(&file))?;
+    }
+    if let Some(interval) = settings.storage.prometheus_interval {
+        let file = plan.state_dir.join(METRICS_FILE);
+        console.line(&start_lines::metrics(interval, &file))?;
+    }
     Ok(())
 }
 

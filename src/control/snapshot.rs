@@ -44,6 +44,10 @@ pub struct ShardSnapshot {
     pub sockets: Vec<PortSockets>,
     /// What its executor is busy with.
     pub load: Load,
+    /// The day that `active` is of, days since the Unix epoch.
+    pub day: u16,
+    /// What of `active` counts only once even after a crash: the store remembers these queues.
+    pub durable_active: ActiveQueues,
 }
 
 /// How busy an executor is, and what its store takes.

@@ -31,7 +31,7 @@ mod verify;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use activity::{ActiveQueues, Activity, PeriodCounts, day_of};
+pub use activity::{ActiveQueues, Activity, PeriodCounts, day_of, month_of, week_of};
 pub use counters::{AckTimes, Counters};
 pub use deliveries::{DELIVERY_PERIODS, PendingDeliveries};
 pub use effect::{Answer, Effect, PeerMessage};

@@ -4,14 +4,15 @@ mod executor;
 mod message;
 pub mod port;
 
-pub use executor::run;
+pub use executor::{Stop, run};
 pub use message::{BackupStep, ConnectionPage, ControlReply, ControlRequest, Order};
 
 use super::core::{CoreMessage, now};
 use super::mesh::Mesh;
 use super::requests::Requests;
+use super::statistics::Saves;
 use crate::control::port::ConnectionRow;
-use crate::control::{Overview, ShardSnapshot, Statistics};
+use crate::control::{Overview, SavedStatistics, ShardSnapshot, Statistics};
 use crate::relay::{OperatorAnswer, OperatorCall, Partitioner};
 use crate::store::Id;
 use futures_lite::future::poll_fn;
@@ -19,6 +20,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// A shard, and a place in its table of sessions.
 type ConnectionPlace = (u16, u32);
@@ -34,6 +36,7 @@ pub struct Control {
     partitioner: Partitioner,
     requests: Requests<ControlReply>,
     statistics: RefCell<Statistics>,
+    saves: Saves,
     /// What shards told when they stopped.
     last_words: RefCell<BTreeMap<u16, ShardSnapshot>>,
     /// Who waits for them.
@@ -61,6 +64,7 @@ impl Control {
             partitioner,
             requests: Requests::default(),
             statistics: RefCell::new(statistics),
+            saves: Saves::default(),
             last_words: RefCell::default(),
             mourner: RefCell::default(),
             in_backup: Cell::new(false),
@@ -126,9 +130,31 @@ impl Control {
     /// Everything that is reported of the relay, now: the shards tell it, nothing is looked up.
     pub async fn overview(&self) -> Overview {
         let shards = self.snapshots().await;
-        let mut overview = self.statistics.borrow_mut().overview(now().nanos, shards);
+        let mut overview = self.statistics.borrow().overview(now().nanos, shards);
         overview.threads = threads();
         overview
+    }
+
+    /// Ends the day if it is over at `now_ns`, given what the shards told then or later. Returns
+    /// what must outlive the process, and the row of the day.
+    pub fn settle(
+        &self,
+        now_ns: i64,
+        shards: &[ShardSnapshot],
+    ) -> (SavedStatistics, Option<String>) {
+        let mut statistics = self.statistics.borrow_mut();
+        let row = statistics.end_day(now_ns, shards);
+        (statistics.saved(shards), row.map(|row| row.row()))
+    }
+
+    /// Time to the end of the day.
+    pub fn until_next_day(&self) -> Duration {
+        self.statistics.borrow().until_next_day(now().nanos)
+    }
+
+    /// Requests to save statistics.
+    pub fn saves(&self) -> &Saves {
+        &self.saves
     }
 
     /// Gives an order about the queue with a sender id or, when none has it, a link id, and waits
@@ -140,7 +166,11 @@ impl Control {
             let request = ControlRequest::Order(id, order.clone());
             match self.ask(shard, request).await {
                 ControlReply::Order(OperatorAnswer::Elsewhere(other)) => shard = other,
-                ControlReply::Order(answer) => return answer,
+                ControlReply::Order(answer) => {
+                    // The quota of blocked queues must not forget them.
+                    self.saves.request();
+                    return answer;
+                }
                 _ => break,
             }
         }

@@ -2,17 +2,21 @@
 //!
 //! The caller holds the lock of the state directory.
 
+use super::shard::whole_seconds;
+use super::statistics::{RecordFile, RecordFileError};
 use super::{partition_key, placement, server, storage};
 use crate::config::settings::Settings;
+use crate::control::SavedStatistics;
 use crate::relay::Partitioner;
 use crate::store::log::{
     ExportedStore, ImportedStore, OpenError, Partitions, RehomeError, StoreDirectory,
 };
 use crate::store::reference::file_names::{STORE_LOG, STORE_LOG_START};
 use crate::store::reference::{
-    ExportError, ExportOptions, ExportReport, ImportError, ImportOptions, ImportReport, Warnings,
-    export_dir, import_dir,
+    ExportError, ExportOptions, ExportReport, ImportError, ImportOptions, ImportReport, Statistics,
+    Warnings, export_dir, import_dir,
 };
+use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,6 +62,9 @@ pub enum MigrationError {
     /// A shard cannot be read.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// Counters cannot be read or written.
+    #[error("{0}. Without this file counters are left out")]
+    Statistics(#[from] RecordFileError),
     /// The secret of the state directory cannot be read or made.
     #[error("{}: {source}", file.display())]
     PartitionKey {
@@ -106,15 +113,31 @@ pub fn import(
     }
     let shards = server::shard_count(settings, placement::allowed_cores().len());
     let homes = partitions(&key, shards);
-    let mut store = ImportedStore::begin(state, shards, &homes, &options, progress)?;
+    let day_starts_at = whole_seconds(settings.relay.stats_day_starts);
+    let counted = Cell::new(None);
+    let mut count = |statistics: &Statistics| {
+        counted.set(Some(SavedStatistics::from_reference(
+            statistics,
+            day_starts_at,
+        )));
+    };
+    let mut store = ImportedStore::begin(state, shards, &homes, &options, progress, &mut count)?;
     let choices = ImportOptions {
         quota: settings.relay.msg_queue_quota as usize,
         warnings_file: Some(state.join(WARNINGS_FILE)),
+        day_starts_at,
         ..ImportOptions::default()
     };
     let report = import_dir(state, &choices, &mut store)?;
     if report.warnings.count() > 0 && !skip_warnings {
         return Err(MigrationError::Warnings(Box::new(report.warnings)));
+    }
+    if let Some(statistics) = counted.get() {
+        let file = RecordFile::of(state);
+        let mut record = file.load_or_keep_aside().unwrap_or_default();
+        record.statistics = statistics;
+        // Before the store: what is there without it is replaced by the next import.
+        file.save(&record)?;
     }
     store.publish()?;
     Ok(report)
@@ -133,8 +156,14 @@ pub fn export(
     let key = load_key(state)?;
     let homes = partitions(&key, store.shards());
     let mut source = ExportedStore::read(&store, &homes, &storage::options(settings, &key))?;
-    // Only statistics have days.
-    let options = ExportOptions { today: 0 };
+    let record = RecordFile::of(state).load()?;
+    if let Some(record) = &record {
+        let statistics = record.statistics.to_reference(source.totals().queues);
+        source.set_statistics(statistics);
+    }
+    let options = ExportOptions {
+        today: record.map_or(0, |record| record.statistics.day),
+    };
     Ok(export_dir(
         directory,
         &options,

@@ -126,6 +126,8 @@ pub fn run(plan: &RelayPlan, listening: impl FnOnce(&[Served])) -> Result<(), Ru
 /// What every executor is started with.
 pub(super) struct Shared {
     pub settings: Settings,
+    /// Folder with the state.
+    pub state_dir: PathBuf,
     pub tls: Arc<ServerConfig>,
     pub identity: Arc<Identity>,
     pub partitioner: Partitioner,
@@ -136,8 +138,6 @@ pub(super) struct Shared {
     pub addresses: Vec<SocketAddr>,
     /// Where the control port is, if it is on.
     pub control_port: Option<SocketAddr>,
-    /// Folder with the state.
-    pub state_dir: PathBuf,
     /// Where certificates, keys and the configuration are.
     pub config_dir: PathBuf,
     pub shards: u16,
@@ -207,6 +207,7 @@ impl Relay {
         )?;
         let shared = Arc::new(Shared {
             settings: settings.clone(),
+            state_dir: plan.state_dir.clone(),
             tls: server_config(&credential, options)?,
             identity: Arc::new(identity(&credential, settings)?),
             partitioner,
@@ -214,7 +215,6 @@ impl Relay {
             key,
             addresses: addresses.clone(),
             control_port: control_address,
-            state_dir: plan.state_dir.clone(),
             config_dir: plan.config_dir.clone(),
             shards: shard_count,
             shutdown: shutdown.clone(),

@@ -285,6 +285,10 @@ pub async fn maintain(core: Rc<Core>) {
         while core.with_log(|store| store.maintain(MAINTENANCE_STEP)) == Some(true) {
             yield_now().await;
         }
+        // Space made by draining needs no new segments.
+        if core.with_log(|store| store.is_supplied()) == Some(true) {
+            core.note_space();
+        }
         core.store_watch().wake();
     }
 }
@@ -306,12 +310,5 @@ pub async fn check_aliases(core: Rc<Core>) {
 
 /// Makes the last changes durable, when nothing else runs any more.
 pub fn finish(core: &Core) -> Result<(), SyncFailed> {
-    let Some(finished) = core.with_log(LogStore::finish) else {
-        return Ok(());
-    };
-    finished?;
-    if let Some(Err(error)) = core.with_log(|store| store.save_days().run()) {
-        tracing::warn!("cannot save when queues were last used: {error}");
-    }
-    Ok(())
+    core.with_log(LogStore::finish).unwrap_or(Ok(()))
 }

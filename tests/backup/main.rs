@@ -4,8 +4,6 @@ mod load;
 mod program;
 #[path = "../support/mod.rs"]
 mod support;
-#[path = "../support/tmpfs.rs"]
-mod tmpfs;
 
 use program::{back_up, fails, restore, restored};
 use smp_server::protocol::{Command, Response};
@@ -15,7 +13,7 @@ use std::process::Stdio;
 use support::{
     Notifier, Recipient, Server, Setup, command, expect_ok, flagged, full_body, run, send,
 };
-use tmpfs::Tmpfs;
+use support::Tmpfs;
 
 /// Queues with a message each.
 async fn fill(server: &Server, queues: usize) -> Vec<Recipient> {

@@ -7,7 +7,7 @@ mod support;
 
 use clients::{expect_everybody_served, expect_everything_delivered, expect_notified};
 use smp_server::protocol::handshake::ServiceRole;
-use smp_server::store::reference::file_names::{MESSAGES, NOTIFICATIONS, STORE_LOG};
+use smp_server::store::reference::file_names::{MESSAGES, NOTIFICATIONS, STATISTICS, STORE_LOG};
 use smp_server::store::reference::{replay, write_queue};
 use state::*;
 use std::fs;
@@ -37,6 +37,7 @@ fn a_first_start_takes_over_the_state_of_the_reference() {
             format!("imported messages: {MESSAGE_COUNT}"),
             "imported skipped: 0".to_owned(),
             "imported notifications: 1\n".to_owned(),
+            "imported statistics: all counters\n".to_owned(),
         ] {
             assert!(server.log().contains(&line), "{line}");
         }
@@ -67,6 +68,9 @@ fn an_export_amounts_to_what_was_imported() {
     let once = export(first.path());
     let notified = fs::read(fixture("var").join(NOTIFICATIONS)).unwrap();
     assert_eq!(fs::read(once.path().join(NOTIFICATIONS)).unwrap(), notified);
+    let counted = fs::read_to_string(fixture("var").join(STATISTICS)).unwrap();
+    let counted_once = fs::read_to_string(once.path().join(STATISTICS)).unwrap();
+    assert_eq!(counted_once, counted);
     let original = queues(&fixture("var").join(STORE_LOG));
     assert_eq!(original.0.len(), QUEUES);
     assert_eq!(queues(&once.path().join(STORE_LOG)), original);
@@ -83,6 +87,11 @@ fn an_export_amounts_to_what_was_imported() {
     assert_eq!(
         fs::read(twice.path().join(NOTIFICATIONS)).unwrap(),
         notified
+    );
+
+    assert_eq!(
+        fs::read_to_string(twice.path().join(STATISTICS)).unwrap(),
+        counted
     );
 
     // Nothing is written over.

@@ -11,6 +11,7 @@ mod raw;
 mod server;
 mod services;
 mod terminal;
+mod tmpfs;
 mod web;
 pub mod wire;
 
@@ -26,6 +27,7 @@ pub use raw::{Hello, RawSession};
 pub use server::{Server, Setup, command, start_fails};
 pub use services::{expect_subscribed, service_credentials, subscribe_service};
 pub use terminal::Terminal;
+pub use tmpfs::Tmpfs;
 pub use web::{Page, Site, get, read_page, tcp, tls};
 
 use futures_lite::future::{Future, or};

@@ -12,7 +12,9 @@ use crate::control::port::BackupRequest;
 use crate::relay::NotesWalk;
 use crate::runtime::control::{BackupStep, Control, ControlReply, ControlRequest};
 use crate::store::Totals;
-use crate::store::log::{Cut, DAYS_FILE, NOTES_FILE, NOTES_MAGIC, NotesBatch, StoreDirectory};
+use crate::store::log::{
+    Cut, DAYS_FILE, DaysWalk, NOTES_FILE, NOTES_MAGIC, NotesBatch, StoreDirectory,
+};
 use std::path::Path;
 
 /// How often all shards are held still until they are at the same time.
@@ -56,10 +58,10 @@ pub async fn back_up(
         let (Some(days), Some(notes)) = (days, notes) else {
             return Err(BackupError::Name(store.shard(shard)));
         };
-        let content = days_of(control, shard).await;
+        let read = days_of(control, shard).await;
         let batches = notes_of(control, shard).await;
         writer = beside(move || {
-            writer.put(days, content)?;
+            writer.put(days, [read.into_content()])?;
             let parts = batches.into_iter().map(NotesBatch::finish);
             writer.put(notes, std::iter::once(NOTES_MAGIC.to_vec()).chain(parts))?;
             Ok(writer)
@@ -119,11 +121,16 @@ async fn ask(control: &Control, shard: u16, step: BackupStep) -> ControlReply {
     control.ask(shard, ControlRequest::Backup(step)).await
 }
 
-async fn days_of(control: &Control, shard: u16) -> Option<Vec<u8>> {
-    match ask(control, shard, BackupStep::Days).await {
-        ControlReply::Days(content) => content,
-        _ => None,
+async fn days_of(control: &Control, shard: u16) -> DaysWalk {
+    let (mut walk, mut more) = (DaysWalk::default(), true);
+    while more {
+        let step = BackupStep::Days(std::mem::take(&mut walk));
+        let ControlReply::Days(read, rest) = ask(control, shard, step).await else {
+            break;
+        };
+        (walk, more) = (read, rest);
     }
+    walk
 }
 
 async fn notes_of(control: &Control, shard: u16) -> Vec<NotesBatch> {

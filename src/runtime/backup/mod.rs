@@ -30,6 +30,7 @@ pub use restore::{RestorePlan, RestoreReport, complete, restore};
 pub use stopped::back_up_stopped;
 
 use super::partition_key;
+use super::statistics::{DAILY_LOG, RECORD_FILE};
 use crate::store::log::STORE_FOLDER;
 use std::path::{Path, PathBuf};
 
@@ -38,9 +39,15 @@ const STATE: &str = "state";
 /// Folder of a backup with what comes from the configuration directory.
 const CONFIGURATION: &str = "configuration";
 /// What counts in a state directory.
-const STATE_ENTRIES: [&str; 3] = [STORE_FOLDER, partition_key::FILE, STATISTICS_FILE];
-/// Counters that outlive the process.
-const STATISTICS_FILE: &str = "smp-server-stats.json";
+const STATE_ENTRIES: [&str; 4] = [
+    STORE_FOLDER,
+    partition_key::FILE,
+    STATISTICS_FILES[0],
+    STATISTICS_FILES[1],
+];
+/// Statistics, in the order in which they are copied: the first says what may be missing in the
+/// other.
+const STATISTICS_FILES: [&str; 2] = [RECORD_FILE, DAILY_LOG];
 
 /// Where everything is that a backup may take.
 #[derive(Debug, Clone)]

@@ -3,11 +3,10 @@
 use super::error::{BackupError, writing};
 use super::files::list;
 use super::writer::{BackupWriter, Facts, SECRET};
-use super::{BackupManifest, CONFIGURATION, Places, STATISTICS_FILE, in_state, state_path};
+use super::{BackupManifest, CONFIGURATION, Places, STATISTICS_FILES, in_state, state_path};
 use crate::relay::Partitioner;
 use crate::runtime::partition_key;
 use crate::store::log::{DAYS_FILE, LogOptions, NOTES_FILE, Partitions, Promise, StoreDirectory};
-use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -84,16 +83,14 @@ pub(super) fn copy_rest(
     let state = &places.state;
     copy_state(writer, state, &store.manifest_file())?;
     copy_state(writer, state, &state.join(partition_key::FILE))?;
-    let statistics = state.join(STATISTICS_FILE);
-    match writer.copy(&statistics, in_state(STATISTICS_FILE), SECRET, None) {
-        // A relay that keeps no statistics has none.
-        Err(BackupError::Io { file, source })
-            if source.kind() == ErrorKind::NotFound && file == statistics =>
-        {
-            Ok(())
+    for name in STATISTICS_FILES {
+        let statistics = state.join(name);
+        // A new relay has none.
+        if statistics.try_exists().map_err(writing(&statistics))? {
+            writer.copy(&statistics, in_state(name), SECRET, None)?;
         }
-        result => result,
     }
+    Ok(())
 }
 
 /// Copies the configuration with certificates and keys.

@@ -478,7 +478,7 @@ fn a_restore_that_was_not_decided_is_forgotten() {
 #[test]
 fn a_statistics_file_comes_along_and_an_old_one_goes() {
     let server = Server::with_queues(1);
-    let statistics = |server: &Server| server.places.state.join(STATISTICS_FILE);
+    let statistics = |server: &Server| server.places.state.join(STATISTICS_FILES[0]);
     let without = server.backup("without");
     fs::write(statistics(&server), "{}").unwrap();
     let with = server.backup("with");
@@ -486,7 +486,7 @@ fn a_statistics_file_comes_along_and_an_old_one_goes() {
     fs::write(statistics(&other), "old").unwrap();
     let report = other.restore(&without, true).unwrap();
     assert!(!statistics(&other).exists());
-    let old = report.old_state.unwrap().join(STATISTICS_FILE);
+    let old = report.old_state.unwrap().join(STATISTICS_FILES[0]);
     assert_eq!(fs::read(old).unwrap(), b"old");
     other.restore(&with, true).unwrap();
     assert_eq!(fs::read(statistics(&other)).unwrap(), b"{}");

@@ -5,7 +5,7 @@ use crate::control::port::ConnectionRow;
 use crate::protocol::error::BlockingInfo;
 use crate::relay::{Listening, NotesWalk, OperatorAnswer, SessionRef};
 use crate::store::Id;
-use crate::store::log::{Cut, NotesBatch};
+use crate::store::log::{Cut, DaysWalk, NotesBatch};
 use std::sync::Arc;
 
 /// What the control executor asks of a shard's executor.
@@ -28,8 +28,8 @@ pub enum ControlRequest {
 /// A shard's part in a backup, in this order.
 #[derive(Debug)]
 pub enum BackupStep {
-    /// Tell when queues were last used.
-    Days,
+    /// Tell when queues were last used, from the beginning or further on.
+    Days(DaysWalk),
     /// Tell what notifications wait, from the beginning or further on.
     Notes(Option<NotesWalk>),
     /// Be still, and tell what the store has.
@@ -60,8 +60,8 @@ pub enum ControlReply {
     Snapshot(Box<ShardSnapshot>),
     /// To [`ControlRequest::Order`].
     Order(OperatorAnswer),
-    /// To [`BackupStep::Days`]: the content of the file; none when nothing is kept.
-    Days(Option<Vec<u8>>),
+    /// To [`BackupStep::Days`]: what was read by now, and whether there is more.
+    Days(DaysWalk, bool),
     /// To [`BackupStep::Notes`]: some, and how to go on when there are more.
     Notes(NotesBatch, Option<NotesWalk>),
     /// To [`BackupStep::Freeze`]; none when nothing is kept.

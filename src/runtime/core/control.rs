@@ -11,6 +11,8 @@ use std::rc::Rc;
 
 /// Queues of which notifications are read for a backup before connections get a turn.
 const QUEUES_PER_STEP: usize = 64;
+/// Slots of which the days of use are read for one before connections get a turn.
+const SLOTS_PER_STEP: u32 = 16_384;
 
 /// Places of the table of sessions that are looked at for one request.
 const PLACES_PER_PAGE: u32 = 256;
@@ -52,8 +54,9 @@ impl Core {
     /// Does this shard's part of a backup.
     fn back_up(&self, step: BackupStep) -> ControlReply {
         match step {
-            BackupStep::Days => {
-                ControlReply::Days(self.with_log(|log| log.save_days().into_content()))
+            BackupStep::Days(mut walk) => {
+                let more = self.with_log(|log| log.read_days(&mut walk, SLOTS_PER_STEP));
+                ControlReply::Days(walk, more == Some(true))
             }
             BackupStep::Notes(walk) => {
                 let mut shard = self.shard.borrow_mut();
@@ -119,6 +122,11 @@ impl Core {
         let counters = self.counters();
         let seconds = now().seconds();
         let mut shard = self.shard.borrow_mut();
+        let (day, mut durable_active) = shard.activity().durable(seconds);
+        if shard.store_mut().log().is_none() {
+            // Its queues do not come back.
+            durable_active = shard.activity().current(seconds);
+        }
         ShardSnapshot {
             shard: self.index,
             counters,
@@ -136,6 +144,8 @@ impl Core {
             steps: self.steps.times(),
             sockets: self.sockets.borrow().iter().map(|s| s.counts()).collect(),
             load: self.load(shard.store_mut()),
+            day,
+            durable_active,
         }
     }
 

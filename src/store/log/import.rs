@@ -3,7 +3,8 @@
 //! It is filled beside the place where it will be and moved there when it is complete and durable:
 //! whenever the process ends, there is all of it or nothing.
 
-use super::rehome::{Manifest, RehomeError, STORE_FOLDER, at, generation, write_manifest};
+use super::rehome::{Manifest, STORE_FOLDER, generation, write_manifest};
+use super::rehome_error::{RehomeError, at};
 use super::targets::Targets;
 use super::{Directory, LogOptions, Partitions};
 use crate::store::reference::{ImportSink, SinkError, Statistics};
@@ -25,17 +26,19 @@ pub struct ImportedStore<'a> {
     /// Gone once everything is durable.
     targets: Option<Targets>,
     progress: &'a mut dyn FnMut(u64, u64),
+    statistics: &'a mut dyn FnMut(&Statistics),
 }
 
 impl<'a> ImportedStore<'a> {
     /// Begins a store of some shards in a state directory. `progress` is told the bytes read and
-    /// the bytes to be read.
+    /// the bytes to be read; `statistics` gets counters, which no store keeps.
     pub fn begin(
         state: &Path,
         shards: u16,
         partitions: &Arc<dyn Partitions>,
         options: &LogOptions,
         progress: &'a mut dyn FnMut(u64, u64),
+        statistics: &'a mut dyn FnMut(&Statistics),
     ) -> Result<Self, RehomeError> {
         remove_unfinished(state)?;
         let mut this = Self {
@@ -43,6 +46,7 @@ impl<'a> ImportedStore<'a> {
             manifest: Manifest::first(shards),
             targets: None,
             progress,
+            statistics,
         };
         let path = state.join(UNFINISHED_FOLDER);
         Directory::open(&path).map_err(at(&path))?;
@@ -131,8 +135,9 @@ impl ImportSink for ImportedStore<'_> {
         taken(self.targets()?.put_note(notifier_id, note))
     }
 
-    /// Nothing: counters begin with each start; days of use come with the queues.
-    fn statistics(&mut self, _: &Statistics) -> Result<(), SinkError> {
+    /// Days of use come with the queues.
+    fn statistics(&mut self, statistics: &Statistics) -> Result<(), SinkError> {
+        (self.statistics)(statistics);
         Ok(())
     }
 

@@ -4,18 +4,18 @@
 //! A manifest names the directory that counts. A new one is filled beside it, made durable, and
 //! then the manifest is replaced: whenever the process ends, one of the two is complete.
 
+use super::damage::{Damage, OnDamage};
 use super::disk::Disk;
 use super::import::remove_unfinished;
-use super::recovery::{Damage, OnDamage};
+use super::rehome_error::{RehomeError, at, damaged};
 use super::targets::Targets;
 use super::{Directory, LogOptions, LogStore, OpenError, Partitions};
-use crate::store::{Store, StoreError, Totals};
+use crate::store::{Store, Totals};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use thiserror::Error;
 
 /// Directory of all logs in the state directory.
 pub const STORE_FOLDER: &str = "smp-server-store";
@@ -43,36 +43,6 @@ impl Manifest {
             shards,
         }
     }
-}
-
-/// Why everything could not be moved. The old directory still counts.
-#[derive(Debug, Error)]
-pub enum RehomeError {
-    /// A shard cannot be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The file system refused something.
-    #[error("{file}: {source}", file = file.display())]
-    Io {
-        /// The file or directory.
-        file: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The manifest is not one.
-    #[error("{} is damaged: {reason}", file.display())]
-    Manifest {
-        /// The manifest.
-        file: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// What was read could not be written again.
-    #[error("cannot write a shard: {0}")]
-    Store(#[from] StoreError),
-    /// What was written could not be made durable.
-    #[error(transparent)]
-    Sync(#[from] super::SyncFailed),
 }
 
 /// What was moved.
@@ -247,8 +217,35 @@ impl StoreDirectory {
         };
         let old = generation(&self.path, self.manifest.generation);
         let new = generation(&self.path, next.generation);
+        let written = self.write_generation(&new, shards, partitions, options, on_damage);
+        if written.is_err() {
+            // The space may be what is wanting. The next start removes what stays.
+            let _ = fs::remove_dir_all(&new);
+        }
+        let report = written.map_err(|error| self.explain(error))?;
+        let disk = Directory::open(&self.path).map_err(at(&self.path))?;
+        write_manifest(&disk, &self.path.join(MANIFEST), &next)?;
+        self.manifest = next;
+        if on_damage == OnDamage::Skip {
+            let kept = old.with_extension("damaged");
+            fs::rename(&old, &kept).map_err(at(&old))?;
+        }
+        self.remove_others()?;
+        Ok(report)
+    }
+
+    /// Writes everything to the shards of another generation, which is durable then.
+    fn write_generation(
+        &self,
+        new: &Path,
+        shards: u16,
+        partitions: &Arc<dyn Partitions>,
+        options: &LogOptions,
+        on_damage: OnDamage,
+    ) -> Result<RehomeReport, RehomeError> {
+        let old = generation(&self.path, self.manifest.generation);
         let mut report = RehomeReport::default();
-        let mut targets = Targets::begin(&new, shards, partitions, options)?;
+        let mut targets = Targets::begin(new, shards, partitions, options)?;
         for shard in 0..self.manifest.shards {
             let path = shard_of(&old, shard);
             if let Err(error) = check_shard(&path) {
@@ -267,15 +264,21 @@ impl StoreDirectory {
             move_all(&source, &mut targets, &mut report)?;
         }
         report.moved = targets.complete()?;
-        let disk = Directory::open(&self.path).map_err(at(&self.path))?;
-        write_manifest(&disk, &self.path.join(MANIFEST), &next)?;
-        self.manifest = next;
-        if on_damage == OnDamage::Skip {
-            let kept = old.with_extension("damaged");
-            fs::rename(&old, &kept).map_err(at(&old))?;
-        }
-        self.remove_others()?;
         Ok(report)
+    }
+
+    /// What an operator can do about a disk that is too small.
+    fn explain(&self, error: RehomeError) -> RehomeError {
+        match error {
+            RehomeError::Io { file, source } if source.kind() == io::ErrorKind::StorageFull => {
+                RehomeError::NoSpace {
+                    file,
+                    source,
+                    shards: self.manifest.shards,
+                }
+            }
+            error => error,
+        }
     }
 
     /// Removes generations that do not count.
@@ -288,16 +291,6 @@ impl StoreDirectory {
         }
         Ok(())
     }
-}
-
-pub(super) fn at(file: &Path) -> impl FnOnce(io::Error) -> RehomeError + use<> {
-    let file = file.to_owned();
-    move |source| RehomeError::Io { file, source }
-}
-
-pub(super) fn damaged(file: &Path, reason: String) -> RehomeError {
-    let file = file.to_owned();
-    RehomeError::Manifest { file, reason }
 }
 
 pub(super) fn generation(path: &Path, number: u64) -> PathBuf {
@@ -358,9 +351,9 @@ pub(super) fn write_manifest(
 
 /// Writes everything of one old shard to the new ones. Aliases are made anew: whether an id needs
 /// one depends on the number of shards, and one without a queue leads nowhere.
-fn move_all(
-    source: &LogStore,
-    targets: &mut Targets,
+pub(super) fn move_all<S: Disk, T: Disk>(
+    source: &LogStore<S>,
+    targets: &mut Targets<T>,
     report: &mut RehomeReport,
 ) -> Result<(), RehomeError> {
     for service in source.services() {
