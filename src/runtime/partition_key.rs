@@ -1,5 +1,6 @@
 //! The secret that maps ids to shards, kept with the state: ids in the field depend on it.
 
+use crate::store::log::STORE_FOLDER;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 use std::fs::{File, OpenOptions};
@@ -10,17 +11,27 @@ use zeroize::Zeroizing;
 
 /// File in the state directory.
 const FILE: &str = "smp-server-partition.key";
+/// What to do about a store without its secret.
+const MISSING: &str = "it is missing, and the queues of this store are found with it only: copy it \
+                       from where the store comes from, the old machine or a backup";
 /// Bytes of the secret.
 const LEN: usize = 16;
 
 /// Reads the secret of a state directory, or makes it when there is none.
 ///
-/// A new secret is complete under its name or not there at all. Errors name the file.
+/// A new secret is complete under its name or not there at all, and is not made for a store that
+/// needs the old one. Errors name the file.
 pub fn load_or_create(state_dir: &Path) -> Result<Zeroizing<[u8; LEN]>, (PathBuf, io::Error)> {
     let file = state_dir.join(FILE);
     match File::open(&file) {
         Ok(opened) => read(opened),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => create(state_dir, &file),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            if state_dir.join(STORE_FOLDER).exists() {
+                Err(io::Error::other(MISSING))
+            } else {
+                create(state_dir, &file)
+            }
+        }
         Err(e) => Err(e),
     }
     .map_err(|e| (file, e))
@@ -69,6 +80,19 @@ mod tests {
         let second = load_or_create(dir.path()).unwrap();
         assert_eq!(first, second);
         assert_ne!(*first, [0; LEN]);
+    }
+
+    #[test]
+    fn no_key_is_made_for_a_store_that_has_lost_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        load_or_create(dir.path()).unwrap();
+        let key = dir.path().join(FILE);
+        std::fs::create_dir(dir.path().join(STORE_FOLDER)).unwrap();
+        load_or_create(dir.path()).unwrap();
+        std::fs::remove_file(&key).unwrap();
+        let (file, error) = load_or_create(dir.path()).unwrap_err();
+        assert_eq!((&file, error.to_string().as_str()), (&key, MISSING));
+        assert!(!key.exists());
     }
 
     #[test]
