@@ -3,7 +3,7 @@
 use super::credentials::{self, CA_KEY_FILE};
 use super::files::{self, PUBLIC_MODE, Replacement, SECRET_MODE};
 use super::init::sign_algorithm;
-use super::{CliError, Console, Directories, start};
+use super::{CliError, Console, Directories, renewal, start};
 use crate::crypto::certificate::{
     CertificateProfile, Fingerprint, KeyAlgorithm, Summary, certificate_to_pem,
     certificates_from_pem, certified_key, private_key_from_pem, private_key_to_pem,
@@ -57,6 +57,8 @@ fn renew<R: RngCore + CryptoRng>(
     now: OffsetDateTime,
     rng: &mut R,
 ) -> Result<(), CliError> {
+    // What it left behind goes with the next one.
+    renewal::complete(folder)?;
     let (algorithm, host) = wanted(options, &folder.join(SERVER_CERTIFICATE_FILE))?;
     let ca_key_file = folder.join(CA_KEY_FILE);
     if !ca_key_file.exists() {

@@ -8,7 +8,7 @@ use super::version::BUILD;
 use crate::config::Settings;
 use crate::runtime::lock::StateLock;
 use crate::runtime::migration::{self, MigrationError};
-use crate::runtime::{self, RelayPlan, Served};
+use crate::runtime::{self, Ports, RelayPlan, Served};
 use crate::web::site;
 use anyhow::Context;
 use std::fmt::Arguments;
@@ -29,25 +29,31 @@ pub fn serve(plan: StartPlan) -> anyhow::Result<()> {
     let state = &plan.state_dir;
     std::fs::create_dir_all(state).with_context(|| format!("cannot create {}", state.display()))?;
     let _lock = StateLock::acquire(state)?;
-    take_over(&plan)?;
+    let imports = migration::is_due(&plan.settings, state)?;
+    // A server that still runs there keeps its clients, and what it has is not imported yet.
+    let ports = match imports || !plan.maintenance {
+        true => Some(Ports::reserve(&plan.settings)?),
+        false => None,
+    };
+    if imports {
+        take_over(&plan)?;
+    }
     if !plan.settings.storage.enable {
         tracing::warn!(
             "queues and messages are lost when the relay stops: [STORE_LOG] enable = off"
         );
-    }
-    if plan.maintenance {
-        let line = "Server started in 'maintenance' mode, exiting";
-        let _ = writeln!(stdout(), "{line}");
-        return Ok(());
     }
     write_site(&plan.settings);
     let relay = RelayPlan {
         settings: plan.settings,
         config_dir: plan.config_dir,
         state_dir: plan.state_dir,
-        skip_warnings: plan.skip_warnings,
+        repair: plan.repair,
     };
-    runtime::run(&relay, |served| {
+    let Some(ports) = ports.filter(|_| !plan.maintenance) else {
+        return maintain(&relay);
+    };
+    runtime::run(&relay, ports, |served| {
         let mut out = stdout().lock();
         for Served { address, pages } in served {
             // A closed stdout is no reason to stop serving.
@@ -58,6 +64,23 @@ pub fn serve(plan: StartPlan) -> anyhow::Result<()> {
         }
         let _ = out.flush();
     })?;
+    Ok(())
+}
+
+/// Opens and closes the store without serving anybody.
+fn maintain(relay: &RelayPlan) -> anyhow::Result<()> {
+    let totals = runtime::maintain(relay)?;
+    if relay.settings.storage.enable {
+        tracing::info!(
+            "the store is in order: queues: {}, services: {}, messages: {}",
+            totals.queues,
+            totals.services(),
+            totals.messages
+        );
+    }
+    let line = "Server started in 'maintenance' mode, exiting";
+    // A closed stdout leaves nobody to tell.
+    let _ = writeln!(stdout(), "{line}");
     Ok(())
 }
 
@@ -105,9 +128,6 @@ fn abort_on_panic() {
 /// answered that their queues do not exist.
 fn take_over(plan: &StartPlan) -> anyhow::Result<()> {
     let (settings, state) = (&plan.settings, &plan.state_dir);
-    if !migration::is_due(settings, state)? {
-        return Ok(());
-    }
     tracing::info!("importing {}...", state.display());
     let mut line = |text: &str| tracing::info!("{text}");
     let mut progress = Progress::new(&mut line);

@@ -2,10 +2,11 @@
 //! (spec: operations §1.6–§1.8).
 
 use crate::cli::init::{self, InitOptions};
-use crate::cli::{CliError, Console, Directories, credentials, start_lines, version};
+use crate::cli::{CliError, Console, Directories, credentials, renewal, start_lines, version};
 use crate::config::settings::Https;
 use crate::config::{Settings, SettingsError};
 use crate::crypto::certificate::Fingerprint;
+use crate::runtime::{DAILY_LOG, METRICS_FILE};
 use crate::store::log::STORE_FOLDER;
 use crate::transport::credential::{self, Credential, CredentialError};
 use crate::transport::web_credential::WebCredential;
@@ -22,7 +23,7 @@ const TRIAL_PORTS: &str = "5223";
 /// Options of `start`.
 #[derive(Debug, Default, Args)]
 pub struct StartOptions {
-    /// Load and save the state without serving anybody
+    /// Open, check and close the store without serving anybody
     #[arg(short = 'm', long)]
     pub maintenance: bool,
     /// Accepted for compatibility: the log compacts itself
@@ -31,9 +32,12 @@ pub struct StartOptions {
     /// Least important log lines: trace, debug, info, note, warn, error
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log_level: LogLevel,
-    /// Continue after errors in imported state
+    /// Leave out what cannot be taken over when state of a reference server is imported
     #[arg(long)]
     pub skip_warnings: bool,
+    /// Write a damaged store anew, as far as it can be read, or one whose partition key is lost
+    #[arg(long)]
+    pub repair: bool,
     /// Accepted for compatibility (up or down): there is no database
     #[arg(long, value_name = "DIRECTION", value_parser = confirm_migrations)]
     pub confirm_migrations: Option<String>,
@@ -103,8 +107,10 @@ pub struct StartPlan {
     pub log_level: LogLevel,
     /// Whether to stop after loading, without listening.
     pub maintenance: bool,
-    /// Whether to continue after errors in imported state.
+    /// Whether to leave out what an import cannot take over.
     pub skip_warnings: bool,
+    /// Whether to keep what can be read of a damaged store.
+    pub repair: bool,
 }
 
 /// Runs `start`: prepares, prints the lines that need no listener, then hands over to `relay`,
@@ -123,6 +129,10 @@ pub fn run(
     }
     let mut plan = prepare(options, directories)?;
     print_lines(&plan, console)?;
+    if renewal::complete(&directories.config)? {
+        let advice = "`smp-server cert` was interrupted: key and certificate belong together again";
+        plan.advice.push(advice.to_owned());
+    }
     // Before anything is opened; the relay loads them itself.
     let credential = Credential::load(&directories.config).map_err(unusable)?;
     let expiry = credentials::expiry_advice(credential.chain(), OffsetDateTime::now_utc());
@@ -192,6 +202,7 @@ fn prepare(options: &StartOptions, directories: &Directories) -> Result<StartPla
         log_level: options.log_level,
         maintenance: options.maintenance,
         skip_warnings: options.skip_warnings,
+        repair: options.repair,
     })
 }
 
@@ -222,6 +233,14 @@ fn print_lines(plan: &StartPlan, console: &mut Console<'_>) -> Result<(), CliErr
         settings.inactive_clients.as_ref(),
     ))?;
     console.line(start_lines::new_queues(&settings.auth))?;
+    if settings.storage.log_stats {
+        let file = plan.state_dir.join(DAILY_LOG);
+        console.line(&start_lines::daily_statistics(&file))?;
+    }
+    if let Some(interval) = settings.storage.prometheus_interval {
+        let file = plan.state_dir.join(METRICS_FILE);
+        console.line(&start_lines::metrics(interval, &file))?;
+    }
     Ok(())
 }
 

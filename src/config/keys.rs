@@ -169,10 +169,10 @@ keys! {
     EXPIRE_MESSAGES_ON_START: bool = on_off, "expire_messages_on_start", Set("on"), Some("on");
     EXPIRE_MESSAGES_ON_SEND: bool = on_off, "expire_messages_on_send", Set("off"), Some("on");
     EXPIRE_NTFS_HOURS: Duration = hours, "expire_ntfs_hours", Set("24"), Some("24");
-    LOG_STATS: bool = on_off, "log_stats", Set("off"), Some("off"), effect: Pending;
-        "Write a line of statistics per day to a CSV file."
-    PROMETHEUS_INTERVAL: Duration = seconds, "prometheus_interval", Commented("60"), None, effect: Pending, without: "no file";
-        "Seconds between rewrites of the Prometheus metrics file."
+    LOG_STATS: bool = on_off, "log_stats", Set("off"), Some("off");
+        "Write a line of statistics per day to smp-server-stats.daily.log."
+    PROMETHEUS_INTERVAL: Duration = seconds, "prometheus_interval", Commented("60"), None, without: "no file";
+        "Seconds between rewrites of the Prometheus metrics in smp-server-metrics.txt."
 }
 "AUTH" {
     NEW_QUEUES: bool = on_off, "new_queues", Set("on"), Some("on");
@@ -198,7 +198,7 @@ keys! {
     WEBSOCKETS: String = text, "websockets", Set("off"), Some("off"),
         effect: Effect::Ignored("this server does not serve WebSockets");
         "Deprecated in the reference server, without effect here."
-    CONTROL_PORT: u16 = port, "control_port", Commented("5224"), None, effect: Pending, without: "no control port";
+    CONTROL_PORT: u16 = port, "control_port", Commented("5224"), None, without: "no control port";
     ACCEPT_SERVICE_CREDENTIALS: bool = on_off, "accept_service_credentials", Unwritten, Some("on");
 }
 "PROXY" {

@@ -2,20 +2,30 @@
 
 mod executor;
 mod message;
+pub mod port;
 
-pub use executor::run;
-pub use message::{ControlReply, ControlRequest, Order};
+pub use executor::{Stop, run};
+pub use message::{ConnectionPage, ControlReply, ControlRequest, Order};
 
 use super::core::{CoreMessage, now};
 use super::mesh::Mesh;
 use super::requests::Requests;
-use crate::control::{Overview, ShardSnapshot, Statistics};
+use super::statistics::Saves;
+use crate::control::port::ConnectionRow;
+use crate::control::{Overview, SavedStatistics, ShardSnapshot, Statistics};
 use crate::relay::{OperatorAnswer, OperatorCall, Partitioner};
 use crate::store::Id;
 use futures_lite::future::poll_fn;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// A shard, and a place in its table of sessions.
+type ConnectionPlace = (u16, u32);
+/// Connections, and the place of the next ones unless these were the last.
+type ConnectionsFrom = (Vec<ConnectionRow>, Option<ConnectionPlace>);
 
 /// The control executor's end of the mesh and what it waits for.
 #[derive(Debug)]
@@ -26,6 +36,7 @@ pub struct Control {
     partitioner: Partitioner,
     requests: Requests<ControlReply>,
     statistics: RefCell<Statistics>,
+    saves: Saves,
     /// What shards told when they stopped.
     last_words: RefCell<BTreeMap<u16, ShardSnapshot>>,
     /// Who waits for them.
@@ -41,6 +52,7 @@ impl Control {
             partitioner,
             requests: Requests::default(),
             statistics: RefCell::new(statistics),
+            saves: Saves::default(),
             last_words: RefCell::default(),
             mourner: RefCell::default(),
         }
@@ -90,9 +102,31 @@ impl Control {
     /// Everything that is reported of the relay, now: the shards tell it, nothing is looked up.
     pub async fn overview(&self) -> Overview {
         let shards = self.snapshots().await;
-        let mut overview = self.statistics.borrow_mut().overview(now().nanos, shards);
+        let mut overview = self.statistics.borrow().overview(now().nanos, shards);
         overview.threads = threads();
         overview
+    }
+
+    /// Ends the day if it is over at `now_ns`, given what the shards told then or later. Returns
+    /// what must outlive the process, and the row of the day.
+    pub fn settle(
+        &self,
+        now_ns: i64,
+        shards: &[ShardSnapshot],
+    ) -> (SavedStatistics, Option<String>) {
+        let mut statistics = self.statistics.borrow_mut();
+        let row = statistics.end_day(now_ns, shards);
+        (statistics.saved(shards), row.map(|row| row.row()))
+    }
+
+    /// Time to the end of the day.
+    pub fn until_next_day(&self) -> Duration {
+        self.statistics.borrow().until_next_day(now().nanos)
+    }
+
+    /// Requests to save statistics.
+    pub fn saves(&self) -> &Saves {
+        &self.saves
     }
 
     /// Gives an order about the queue with a sender id or, when none has it, a link id, and waits
@@ -104,11 +138,50 @@ impl Control {
             let request = ControlRequest::Order(id, order.clone());
             match self.ask(shard, request).await {
                 ControlReply::Order(OperatorAnswer::Elsewhere(other)) => shard = other,
-                ControlReply::Order(answer) => return answer,
+                ControlReply::Order(answer) => {
+                    // The quota of blocked queues must not forget them.
+                    self.saves.request();
+                    return answer;
+                }
                 _ => break,
             }
         }
         OperatorAnswer::Unknown
+    }
+
+    /// Some connections, from a place on, and the place of the next ones.
+    pub async fn connections(&self, from: ConnectionPlace) -> ConnectionsFrom {
+        let (shard, slot) = from;
+        let request = ControlRequest::Connections(slot);
+        let ControlReply::Connections(page) = self.ask(shard, request).await else {
+            return (Vec::new(), None);
+        };
+        let next_shard = (shard + 1 < self.shards()).then_some((shard + 1, 0));
+        let next = page.next.map(|slot| (shard, slot)).or(next_shard);
+        if page.rows.is_empty() {
+            return (Vec::new(), next);
+        }
+        let (sessions, mut rows): (Vec<_>, Vec<_>) = page.rows.into_iter().unzip();
+        let sessions: Arc<[_]> = sessions.into();
+        let replies = self.ask_all(|| ControlRequest::Listening(Arc::clone(&sessions)));
+        for reply in replies.await {
+            if let ControlReply::Listening(listening) = reply {
+                for (row, listening) in rows.iter_mut().zip(listening) {
+                    row.listening += listening;
+                }
+            }
+        }
+        (rows, next)
+    }
+
+    /// Saves everything there is to save; says what failed.
+    pub async fn save(&self) -> Result<(), String> {
+        let replies = self.ask_all(|| ControlRequest::Save).await;
+        let saved = |reply| match reply {
+            ControlReply::Saved(result) => result,
+            _ => Ok(()),
+        };
+        replies.into_iter().try_for_each(saved)
     }
 
     fn send(&self, shard: u16, token: u64, request: ControlRequest) {

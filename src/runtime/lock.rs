@@ -3,6 +3,7 @@
 //! Every listener shares its ports, so a second server would not fail to bind: it would take
 //! half of the connections and write the same files.
 
+use crate::store::hand_over;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
@@ -51,6 +52,7 @@ impl StateLock {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(&path).map_err(failed)?;
+        hand_over(state, &path);
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { _file: file }),
             Err(Errno::WOULDBLOCK) => Err(LockError::Busy {

@@ -6,9 +6,9 @@
 
 mod blocking;
 mod connection;
-#[cfg_attr(not(test), allow(dead_code, reason = "nobody asks the shards yet"))]
 mod control;
 mod core;
+mod days;
 mod http;
 pub mod lock;
 mod mesh;
@@ -16,17 +16,24 @@ pub mod migration;
 mod notes;
 mod partition_key;
 mod placement;
+mod ports;
+mod prepare;
 mod probe;
 mod registration;
 mod requests;
+mod save;
 mod server;
 mod shard;
 mod shutdown;
+mod statistics;
 mod steps;
+mod stop_request;
 mod storage;
 mod sweeps;
 mod timers;
 mod web;
 
+pub use ports::Ports;
 pub use probe::try_executors;
-pub use server::{RelayPlan, RunError, Served, run};
+pub use server::{RelayPlan, RunError, Served, maintain, run};
+pub use statistics::{DAILY_LOG, METRICS_FILE};

@@ -19,8 +19,11 @@ const QUEUES_PER_STEP: usize = 64;
 /// The task that saves.
 pub struct NoteKeeper {
     task: Task<()>,
-    stop: Rc<Stop>,
+    asked: Rc<Asked>,
 }
+
+/// Has notes saved at once. One task does so at a time.
+pub struct NoteSaver(Rc<Asked>);
 
 impl NoteKeeper {
     /// Takes over what was saved, unless it is not wanted, and begins to save; `None` when nothing
@@ -39,36 +42,63 @@ impl NoteKeeper {
         if waiting > 0 {
             tracing::info!("shard {}: {waiting} notifications", core.index());
         }
-        let stop = Rc::default();
-        let task = spawn_local(keep(Rc::clone(core), file, Rc::clone(&stop)));
-        Some(Self { task, stop })
+        let asked = Rc::default();
+        let task = spawn_local(keep(Rc::clone(core), file, Rc::clone(&asked)));
+        Some(Self { task, asked })
+    }
+
+    /// For those who cannot wait until they are saved.
+    pub fn saver(&self) -> NoteSaver {
+        NoteSaver(Rc::clone(&self.asked))
     }
 
     /// Saves for the last time, when nothing else runs any more.
     pub async fn finish(self) {
-        self.stop.request();
+        self.asked.ask(|asked| &asked.stop);
         self.task.await;
     }
 }
 
-/// Tells the task to end.
-#[derive(Default)]
-struct Stop {
-    requested: Cell<bool>,
-    task: RefCell<Option<Waker>>,
+impl NoteSaver {
+    /// Saves what is not saved yet.
+    pub async fn save(&self) -> Result<(), String> {
+        let Self(asked) = self;
+        asked.ask(|asked| &asked.save);
+        poll_fn(|cx| {
+            if let Some(result) = asked.saved.take() {
+                return Poll::Ready(result);
+            }
+            *asked.saver.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
 }
 
-impl Stop {
-    fn request(&self) {
-        self.requested.set(true);
+/// What the task is asked for.
+#[derive(Default)]
+struct Asked {
+    /// To end.
+    stop: Cell<bool>,
+    /// To save now.
+    save: Cell<bool>,
+    task: RefCell<Option<Waker>>,
+    /// How that ended, and who waits for it.
+    saved: Cell<Option<Result<(), String>>>,
+    saver: RefCell<Option<Waker>>,
+}
+
+impl Asked {
+    fn ask(&self, what: impl Fn(&Self) -> &Cell<bool>) {
+        what(self).set(true);
         if let Some(waker) = self.task.take() {
             waker.wake();
         }
     }
 
-    async fn requested(&self) {
+    async fn anything(&self) {
         poll_fn(|cx| {
-            if self.requested.get() {
+            if self.stop.get() || self.save.get() {
                 return Poll::Ready(());
             }
             *self.task.borrow_mut() = Some(cx.waker().clone());
@@ -76,34 +106,69 @@ impl Stop {
         })
         .await;
     }
+
+    fn answer(&self, result: Result<(), String>) {
+        self.saved.set(Some(result));
+        if let Some(waker) = self.saver.take() {
+            waker.wake();
+        }
+    }
 }
 
-async fn keep(core: Rc<Core>, mut file: NotesFile, stop: Rc<Stop>) {
+async fn keep(core: Rc<Core>, file: NotesFile, asked: Rc<Asked>) {
+    let mut file = Some(file);
+    let is_unsaved = || core.shard().borrow().has_unsaved_notes();
+    keep_saved(&asked, is_unsaved, async || {
+        let Some(this) = file.take() else {
+            return Ok(());
+        };
+        let result;
+        (file, result) = save(&core, this).await;
+        result
+    })
+    .await;
+}
+
+/// Saves every now and then and when asked, if anything is unsaved; at the stop once more, also
+/// what has changed while it was being saved then.
+async fn keep_saved(
+    asked: &Asked,
+    is_unsaved: impl Fn() -> bool,
+    mut save: impl AsyncFnMut() -> io::Result<()>,
+) {
     let mut failing = false;
-    while !stop.requested.get() {
-        or(stop.requested(), async {
+    loop {
+        or(asked.anything(), async {
             sleep(INTERVAL).await;
         })
         .await;
-        if !failing && !core.shard().borrow().has_unsaved_notes() {
-            continue;
-        }
-        let result;
-        (file, result) = save(&core, file).await;
-        match result {
-            Ok(()) => failing = false,
-            Err(error) => {
-                if !failing {
-                    tracing::warn!("cannot save notifications: {error}");
-                }
-                failing = true;
+        let is_last = asked.stop.get();
+        let is_asked = asked.save.take();
+        let mut result = Ok(());
+        if failing || is_unsaved() {
+            result = save().await;
+            if is_last && result.is_err() {
+                // The next one writes the whole file anew, which may do.
+                result = save().await;
             }
+        }
+        if is_asked {
+            asked.answer(result.as_ref().map_err(ToString::to_string).copied());
+        }
+        if let Err(error) = &result
+            && (is_last || !failing)
+        {
+            tracing::warn!("cannot save notifications: {error}");
+        }
+        failing = result.is_err();
+        if is_last {
+            return;
         }
     }
 }
 
 /// Saves everything or what has changed; gives the file back.
-async fn save(core: &Core, mut file: NotesFile) -> (NotesFile, io::Result<()>) {
+async fn save(core: &Core, mut file: NotesFile) -> (Option<NotesFile>, io::Result<()>) {
     let all = file.wants_all();
     let mut walk = core.shard().borrow_mut().begin_saving_notes(all);
     let mut batches = Vec::new();
@@ -128,7 +193,10 @@ async fn save(core: &Core, mut file: NotesFile) -> (NotesFile, io::Result<()>) {
             } else {
                 file.append(batches)
             };
-            (file, result)
+            (Some(file), result)
         })
         .await
 }
+
+#[cfg(test)]
+mod tests;

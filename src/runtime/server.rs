@@ -2,17 +2,19 @@
 
 use super::control;
 use super::mesh::{self, MeshAlarm};
-use super::partition_key;
+use super::partition_key::KeyError;
 use super::placement;
+use super::ports::Ports;
+use super::prepare::{self, Prepared};
 use super::shard;
 use super::shutdown::Shutdown;
-use super::storage;
 use super::sweeps::{SweepReport, SweepTotals, Sweeps};
 use super::web::Web;
 use crate::config::settings::Settings;
 use crate::protocol::{Version, VersionRange};
 use crate::relay::{PARTITIONS, Partitioner};
 use crate::session::Identity;
+use crate::store::Totals;
 use crate::store::log::{OpenError, RehomeError, StoreDirectory, SyncFailed};
 use crate::transport::config::{ServerOptions, server_config};
 use crate::transport::credential::{Credential, CredentialError};
@@ -47,7 +49,7 @@ pub struct RelayPlan {
     /// Folder with the state, locked by the caller.
     pub state_dir: PathBuf,
     /// Whether to keep what can be read of a damaged store.
-    pub skip_warnings: bool,
+    pub repair: bool,
 }
 
 /// Why the relay did not start or stopped by itself.
@@ -62,14 +64,9 @@ pub enum RunError {
     /// A port cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The secret of the state directory cannot be read or made.
-    #[error("{}: {source}", file.display())]
-    PartitionKey {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    /// The secret of the state directory is missing, another, or cannot be read or made.
+    #[error(transparent)]
+    PartitionKey(#[from] KeyError),
     /// An executor could not be started.
     #[error(
         "cannot start an io_uring executor: {0}. The relay needs Linux 5.8 or later, io_uring not \
@@ -79,10 +76,10 @@ pub enum RunError {
     )]
     Executor(String),
     /// The store cannot be opened.
-    #[error("{0}{advice}", advice = salvage_advice(.0))]
+    #[error("{0}{advice}", advice = repair_advice(.0))]
     Store(#[from] OpenError),
     /// The store of the state directory cannot be used.
-    #[error(transparent)]
+    #[error("{0}{advice}", advice = move_advice(.0))]
     Directory(#[from] RehomeError),
     /// What was received cannot be kept.
     #[error(transparent)]
@@ -93,6 +90,12 @@ pub enum RunError {
     /// An executor ended although nobody asked for it.
     #[error("an executor stopped unexpectedly, see the messages above")]
     ExecutorFailed,
+}
+
+impl From<(PathBuf, io::Error)> for RunError {
+    fn from(error: (PathBuf, io::Error)) -> Self {
+        Self::PartitionKey(error.into())
+    }
 }
 
 impl From<GlommioError<()>> for RunError {
@@ -112,9 +115,13 @@ pub struct Served {
 
 /// Runs the relay until SIGINT or SIGTERM; `listening` gets the ports once all executors accept
 /// connections.
-pub fn run(plan: &RelayPlan, listening: impl FnOnce(&[Served])) -> Result<(), RunError> {
+pub fn run(
+    plan: &RelayPlan,
+    ports: Ports,
+    listening: impl FnOnce(&[Served]),
+) -> Result<(), RunError> {
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(RunError::Signals)?;
-    let relay = Relay::start(plan)?;
+    let relay = Relay::start(plan, ports)?;
     if relay.await_listening(&mut signals)? {
         listening(&relay.served);
         relay.wait(signals)?;
@@ -123,9 +130,18 @@ pub fn run(plan: &RelayPlan, listening: impl FnOnce(&[Served])) -> Result<(), Ru
     Ok(())
 }
 
+/// Does what a start and a stop do with the store, without serving anybody; tells what it holds.
+pub fn maintain(plan: &RelayPlan) -> Result<Totals, RunError> {
+    raise_descriptor_limit();
+    let shards = shard_count(&plan.settings, placement::allowed_cores().len());
+    prepare::open_and_close(&plan.settings, &plan.state_dir, shards, plan.repair)
+}
+
 /// What every executor is started with.
 pub(super) struct Shared {
     pub settings: Settings,
+    /// Folder with the state.
+    pub state_dir: PathBuf,
     pub tls: Arc<ServerConfig>,
     pub identity: Arc<Identity>,
     pub partitioner: Partitioner,
@@ -134,6 +150,8 @@ pub(super) struct Shared {
     /// Secret of the state directory.
     pub key: Zeroizing<[u8; 16]>,
     pub addresses: Vec<SocketAddr>,
+    /// Where the control port is, if it is on.
+    pub control_port: Option<SocketAddr>,
     pub shards: u16,
     pub shutdown: Shutdown,
     /// The site, if there is one.
@@ -160,7 +178,7 @@ struct Relay {
 }
 
 impl Relay {
-    fn start(plan: &RelayPlan) -> Result<Self, RunError> {
+    fn start(plan: &RelayPlan, ports: Ports) -> Result<Self, RunError> {
         let settings = &plan.settings;
         let credential = Credential::load(&plan.config_dir)?;
         let options = ServerOptions {
@@ -171,36 +189,29 @@ impl Relay {
         let cores = placement::allowed_cores();
         let shard_count = shard_count(settings, cores.len());
         let shards = usize::from(shard_count);
-        let key = partition_key::load_or_create(&plan.state_dir)
-            .map_err(|(file, source)| RunError::PartitionKey { file, source })?;
         raise_descriptor_limit();
-        let mut reservations = settings
-            .transport
-            .port
-            .ports
-            .iter()
-            .map(|port| Reservation::new(settings.relay.address, *port))
-            .collect::<Result<Vec<_>, _>>()?;
-        let addresses: Vec<_> = reservations.iter().map(Reservation::address).collect();
-        let (web, web_reservations) = Web::prepare(settings).unzip();
-        reservations.extend(web_reservations.into_iter().flatten());
+        let Ports {
+            addresses,
+            control: control_address,
+            web,
+            reservations,
+        } = ports;
         let shutdown = Shutdown::new(shards);
-        let partitioner = Partitioner::new(&key, shard_count);
-        let store_directory = storage::prepare(
-            settings,
-            &plan.state_dir,
-            &partitioner,
-            &key,
-            plan.skip_warnings,
-        )?;
+        let Prepared {
+            key,
+            partitioner,
+            directory: store_directory,
+        } = prepare::prepare(settings, &plan.state_dir, shard_count, plan.repair)?;
         let shared = Arc::new(Shared {
             settings: settings.clone(),
+            state_dir: plan.state_dir.clone(),
             tls: server_config(&credential, options)?,
             identity: Arc::new(identity(&credential, settings)?),
             partitioner,
             store_directory,
             key,
             addresses: addresses.clone(),
+            control_port: control_address,
             shards: shard_count,
             shutdown: shutdown.clone(),
             web: web.clone(),
@@ -325,11 +336,19 @@ fn identity(credential: &Credential, settings: &Settings) -> Result<Identity, Ru
 }
 
 /// What an operator can do about a damaged store.
-fn salvage_advice(error: &OpenError) -> &'static str {
+fn repair_advice(error: &OpenError) -> &'static str {
     match error {
         OpenError::Damaged(_) => {
-            ". Restore a backup, or keep what can be read: `smp-server start --skip-warnings`"
+            ". Bring back a backup, or keep what can be read: `smp-server start --repair`"
         }
+        _ => "",
+    }
+}
+
+/// What an operator can do about a damaged store that is to be moved.
+fn move_advice(error: &RehomeError) -> &'static str {
+    match error {
+        RehomeError::Open(error) => repair_advice(error),
         _ => "",
     }
 }

@@ -3,8 +3,10 @@
 use super::blocking;
 use super::connection::Acceptor;
 use super::core::{Core, CoreMessage, Sockets};
+use super::days::DayKeeper;
 use super::mesh::Mesh;
 use super::notes::NoteKeeper;
+use super::save;
 use super::server::{IO_MEMORY, Report, RunError, Shared};
 use super::shutdown::{DRAIN_TIME, Shutdown};
 use super::storage;
@@ -48,7 +50,8 @@ pub fn run(
     executor.run(blocking::finishing(storage::BLOCKING_THREADS, work))
 }
 
-fn whole_seconds(duration: Duration) -> i64 {
+/// Seconds without their fraction.
+pub(super) fn whole_seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
@@ -70,7 +73,7 @@ async fn run_executor(
             message_ttl: Some(whole_seconds(settings.storage.messages.ttl)),
             expire_on_send: settings.storage.expire_messages_on_send,
             notification_ttl: whole_seconds(settings.storage.notifications.ttl),
-            day_starts_at: 0,
+            day_starts_at: whole_seconds(settings.relay.stats_day_starts),
         },
         store,
         ChaCha20Rng::from_os_rng(),
@@ -84,6 +87,7 @@ async fn run_executor(
         ChaCha20Rng::from_os_rng(),
         settings.relay.pending_end_interval,
     ));
+    let days = DayKeeper::begin(&core);
     let notes = NoteKeeper::begin(&core, settings.storage.restore_messages);
     let acceptor = Rc::new(Acceptor {
         core: Rc::clone(&core),
@@ -123,7 +127,10 @@ async fn run_executor(
     let keeping = [
         steps.spawn(Maintenance, storage::keep_space(Rc::clone(&core))),
         steps.spawn(Maintenance, storage::maintain(Rc::clone(&core))),
-        steps.spawn(Maintenance, storage::save_days(Rc::clone(&core))),
+        steps.spawn(Maintenance, {
+            let saver = notes.as_ref().map(NoteKeeper::saver);
+            save::keep_saving(Rc::clone(&core), saver)
+        }),
         steps.spawn(Maintenance, storage::check_aliases(Rc::clone(&core))),
         steps.spawn(Maintenance, {
             let (core, failure) = (Rc::clone(&core), Rc::clone(&failure));
@@ -137,7 +144,10 @@ async fn run_executor(
     for task in accepting {
         task.cancel().await;
     }
-    drain(&core, &shared.shutdown).await;
+    // After a failed sync nothing can be answered any more that somebody waits for.
+    if !matches!(result, Err(RunError::Sync(_))) {
+        drain(&core, &shared.shutdown).await;
+    }
     receiving.cancel().await;
     for task in timers.into_iter().chain(keeping) {
         task.cancel().await;
@@ -145,6 +155,7 @@ async fn run_executor(
     if let Some(notes) = notes {
         notes.finish().await;
     }
+    days.finish().await;
     tracing::debug!("steps of shard {index}: {}", core.steps().times());
     let finished = storage::finish(&core);
     core.say_last_words();

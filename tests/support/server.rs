@@ -191,6 +191,12 @@ impl Server {
         self.dir.take().unwrap()
     }
 
+    /// Waits until it has ended by itself and gives back its directory.
+    pub fn ended(mut self) -> TempDir {
+        self.wait();
+        self.dir.take().unwrap()
+    }
+
     /// A file of the configuration directory.
     pub fn config_file(&self, name: &str) -> PathBuf {
         self.dir().join("etc").join(name)

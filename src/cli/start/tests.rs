@@ -99,13 +99,15 @@ fn a_reference_server_starts_with_the_same_identity() {
          \n\
          expiring messages after 21 days\n\
          expiring clients inactive for 21600 seconds every 3600 seconds\n\
-         creating new queues allowed\n",
+         creating new queues allowed\n\
+         server stats log enabled: {}\n",
         version::version_line(),
         sandbox
             .directories()
             .state
             .join("smp-server-store")
             .display(),
+        sandbox.directories().state.join(DAILY_LOG).display(),
     );
     assert_eq!(output, expected);
 }

@@ -1,12 +1,14 @@
 //! The control executor's life.
 
-use super::Control;
+use super::{Control, port};
 use crate::control::{Statistics, StatisticsConfig};
 use crate::runtime::blocking;
 use crate::runtime::core::{CoreMessage, now};
 use crate::runtime::mesh::Mesh;
 use crate::runtime::server::{IO_MEMORY, Report, RunError, Shared};
+use crate::runtime::shard::whole_seconds;
 use crate::runtime::shutdown::{DRAIN_TIME, Shutdown};
+use crate::runtime::statistics::{self, StatisticsFiles};
 use crate::runtime::web;
 use futures_lite::future::{or, poll_fn};
 use glommio::timer::sleep;
@@ -34,15 +36,22 @@ pub fn run(
         .io_memory(IO_MEMORY)
         .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS))
         .make()?;
-    let statistics = Statistics::new(StatisticsConfig::default(), None, now().nanos);
+    let settings = &shared.settings;
+    let (files, saved) = StatisticsFiles::open(&shared.state_dir, settings);
+    let config = StatisticsConfig {
+        day_starts_at: whole_seconds(settings.relay.stats_day_starts),
+        rows: settings.storage.log_stats,
+    };
+    let statistics = Statistics::new(config, saved, now().nanos);
     let control = Rc::new(Control::new(shared.partitioner.clone(), mesh, statistics));
-    let work = serve(control, shared, report);
+    let work = serve(control, shared, files, report);
     executor.run(blocking::finishing(BLOCKING_THREADS, work))
 }
 
 async fn serve(
     control: Rc<Control>,
     shared: &Shared,
+    files: StatisticsFiles,
     report: &mpsc::Sender<Report>,
 ) -> Result<(), RunError> {
     let stop = Rc::new(Stop::new(shared.shutdown.clone()));
@@ -50,20 +59,32 @@ async fn serve(
         let (control, stop) = (Rc::clone(&control), Rc::clone(&stop));
         async move { control.receive(|_| stop.look()).await }
     });
+    let (settings, state_dir) = (&shared.settings, &shared.state_dir);
+    let operators = port::open(&control, settings, state_dir, shared.control_port).await?;
     if let Some(site) = &shared.web {
         web::spawn(site);
     }
+    let keeping = statistics::keep(Rc::clone(&control), files, Rc::clone(&stop));
+    let keeping = spawn_local(keeping);
     // The main thread may have given up already.
     let _ = report.send(Report::Listening);
     stop.requested().await;
+    let files = keeping.await;
     let last_words = or(async { Some(control.last_words().await) }, async {
         sleep(DRAIN_TIME + GRACE).await;
         None
     })
     .await;
-    if last_words.is_none() {
-        tracing::error!("not every shard has stopped in time");
+    match last_words {
+        Some(shards) => {
+            let (saved, row) = control.settle(now().nanos, &shards);
+            if let (_, Err(error)) = statistics::save(files, saved, row).await {
+                tracing::error!("cannot save statistics: {error}");
+            }
+        }
+        None => tracing::error!("not every shard has stopped in time"),
     }
+    operators.close().await;
     receiving.cancel().await;
     Ok(())
 }
@@ -87,6 +108,11 @@ impl Stop {
         if self.shutdown.is_requested() {
             self.waiting.take().into_iter().for_each(Waker::wake);
         }
+    }
+
+    /// Whether a stop is requested.
+    pub fn is_requested(&self) -> bool {
+        self.shutdown.is_requested()
     }
 
     /// Waits for the request to stop.

@@ -111,3 +111,33 @@ fn power_lost_while_opening_changes_nothing() {
         assert_eq!(dump(world.store()), dump(&world.model));
     }
 }
+
+/// Kernels forget what a sync could not write, but go on to show it: it must be written anew.
+#[test]
+fn what_a_failed_sync_forgot_is_not_promised_before_it_is_written_again() {
+    for seed in 0..80 {
+        println!("seed {seed}");
+        let mut world = World::new(seed, Promise::Disk);
+        for _ in 0..world.rng.random_range(1..120) {
+            world.step();
+            world.housekeeping();
+        }
+        let promised = world.promised();
+        world.disk.break_next_sync();
+        let Some(request) = world.store().pending_sync() else {
+            continue;
+        };
+        let failure = request.run().unwrap_err();
+        assert!(world.disk.names().contains(&failure.file), "{failure}");
+        // Nothing is retried, and nothing more is promised.
+        assert!(world.store().pending_sync().is_none());
+        world.store().finish().unwrap();
+        assert_eq!(world.promised(), promised);
+        // The process ends, the system does not.
+        world.reopen(promised);
+        let promised = world.promised();
+        assert_eq!(promised, world.history.len());
+        world.disk.lose_power(&mut world.rng);
+        world.reopen(promised);
+    }
+}

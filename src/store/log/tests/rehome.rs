@@ -2,7 +2,7 @@
 
 use super::model::{content, record};
 use crate::protocol::handshake::ServiceRole;
-use crate::store::log::{LogOptions, LogStore, Partitions, Promise, StoreDirectory};
+use crate::store::log::{LogOptions, LogStore, Origin, Partitions, Promise, StoreDirectory};
 use crate::store::{ActiveDays, Id, IdKind, Location, Message, MessageKind, ServiceRecord, Store};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -253,6 +253,49 @@ fn what_is_damaged_is_skipped_only_when_asked_and_kept() {
         assert_eq!(before.get(id), Some(words));
     }
     assert_eq!(after.len(), before.len() - 1);
+
+    // Killed before the damaged logs had their name.
+    let root = state.path().join("smp-server-store");
+    let shard = kept.with_extension("");
+    fs::rename(&kept, &shard).unwrap();
+    fs::write(root.join("generation-1.keep"), "").unwrap();
+    let directory = StoreDirectory::open(state.path(), 1).unwrap();
+    assert!(kept.join("shard-0000").is_dir() && !shard.exists());
+    assert!(!root.join("generation-1.keep").exists());
+    assert_eq!(everything(&directory), after);
+
+    // Killed before the manifest was replaced: the damaged logs still count, and are no longer
+    // marked.
+    fs::write(root.join("generation-2.keep"), "").unwrap();
+    let mut directory = StoreDirectory::open(state.path(), 1).unwrap();
+    assert_eq!(everything(&directory), after);
+    directory.rehome(2, &partitions(2), &options()).unwrap();
+    assert!(!root.join("generation-2.damaged").exists() && !root.join("generation-2").exists());
+    assert!(kept.is_dir());
+}
+
+#[test]
+fn where_a_store_comes_from_goes_with_it() {
+    let state = tempfile::tempdir().unwrap();
+    let mut directory = StoreDirectory::open(state.path(), 1).unwrap();
+    assert_eq!(*directory.origin(), Origin::default());
+    fill(&directory, 4);
+    let origin = Origin {
+        key_check: Some("check".to_owned()),
+        imported: Some(Vec::new()),
+    };
+    directory.set_origin(origin.clone()).unwrap();
+    directory.rehome(3, &partitions(3), &options()).unwrap();
+    let mut directory = StoreDirectory::open(state.path(), 1).unwrap();
+    assert_eq!(*directory.origin(), origin);
+    let before = everything(&directory);
+    let rekeyed = "other".to_owned();
+    directory
+        .rekey(rekeyed, &partitions(3), &options())
+        .unwrap();
+    let directory = StoreDirectory::open(state.path(), 1).unwrap();
+    assert_eq!(directory.origin().key_check.as_deref(), Some("other"));
+    assert_eq!(everything(&directory), before);
 }
 
 #[test]
