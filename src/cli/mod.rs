@@ -17,6 +17,7 @@ mod files;
 pub mod import;
 pub mod init;
 pub mod local_socket;
+mod logging;
 mod progress;
 mod prompt;
 pub mod reference_storage;

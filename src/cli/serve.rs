@@ -1,8 +1,9 @@
 //! The relay behind `start`: logging, the lock on its state, and the executors.
 
 use super::import;
+use super::logging;
 use super::progress::Progress;
-use super::start::{LogLevel, StartPlan};
+use super::start::StartPlan;
 use super::start_lines;
 use super::version::BUILD;
 use crate::config::Settings;
@@ -12,13 +13,12 @@ use crate::runtime::{self, Ports, RelayPlan, Served};
 use crate::web::site;
 use anyhow::Context;
 use std::fmt::Arguments;
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{Write, stdout};
 use std::{panic, process};
-use tracing::level_filters::LevelFilter;
 
 /// Runs the relay until it is told to stop.
 pub fn serve(plan: StartPlan) -> anyhow::Result<()> {
-    start_logging(plan.log_level);
+    logging::start(plan.log_level);
     abort_on_panic();
     for warning in &plan.settings.warnings {
         tracing::warn!("{warning}");
@@ -82,26 +82,6 @@ fn maintain(relay: &RelayPlan) -> anyhow::Result<()> {
     // A closed stdout leaves nobody to tell.
     let _ = writeln!(stdout(), "{line}");
     Ok(())
-}
-
-/// Lines on stderr, coloured only for a person.
-fn start_logging(level: LogLevel) {
-    let filter = match level {
-        LogLevel::Trace => LevelFilter::TRACE,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Info | LogLevel::Note => LevelFilter::INFO,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Error => LevelFilter::ERROR,
-    };
-    // Fails only when a subscriber is set already, which then serves as well.
-    let _ = tracing_subscriber::fmt()
-        .with_max_level(filter)
-        .with_target(false)
-        .with_ansi(stderr().is_terminal())
-        .with_writer(stderr)
-        // Lines that stderr does not take are lost: telling stderr would panic.
-        .log_internal_errors(false)
-        .try_init();
 }
 
 /// Writes the pages, whether or not they are served from here. Messages do without them.

@@ -16,6 +16,7 @@ pub use sockets::Sockets;
 use idle::IdleRound;
 
 use super::mesh::Mesh;
+use super::online_credential::OnlineCredential;
 use super::registration::Registrations;
 use super::save::SaveRequests;
 use super::steps::Steps;
@@ -79,6 +80,8 @@ pub struct Core {
     sockets: RefCell<Vec<Rc<Sockets>>>,
     /// The executor's main task, which looks at the shutdown flag.
     main: RefCell<Option<Waker>>,
+    /// What new connections are shown.
+    credential: RefCell<Option<OnlineCredential>>,
 }
 
 impl Core {
@@ -115,6 +118,7 @@ impl Core {
             idle: RefCell::default(),
             sockets: RefCell::default(),
             main: RefCell::default(),
+            credential: RefCell::default(),
         }
     }
 
@@ -164,6 +168,16 @@ impl Core {
         for (_, (_, connection)) in &self.sessions.borrow().table {
             connection.wake();
         }
+    }
+
+    /// Shows this credential to new connections.
+    pub fn use_credential(&self, credential: OnlineCredential) {
+        *self.credential.borrow_mut() = Some(credential);
+    }
+
+    /// What a new connection is shown; there is none before the first is set.
+    pub fn credential(&self) -> Option<OnlineCredential> {
+        self.credential.borrow().clone()
     }
 
     /// Remembers the executor's main task.

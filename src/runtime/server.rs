@@ -1,28 +1,25 @@
 //! Starting and stopping the executors.
 
-use super::control;
-use super::mesh::{self, MeshAlarm};
+use super::control::{self, vital_signs};
+use super::mesh;
+use super::online_credential::OnlineCredential;
 use super::partition_key::KeyError;
 use super::placement;
 use super::ports::Ports;
 use super::prepare::{self, Prepared};
+use super::service_manager::ServiceManager;
 use super::shard;
 use super::shutdown::Shutdown;
-use super::sweeps::{SweepReport, SweepTotals, Sweeps};
+use super::supervisor::{self, Supervisor};
+use super::sweeps::SweepReport;
 use super::web::Web;
 use crate::config::settings::Settings;
-use crate::protocol::{Version, VersionRange};
 use crate::relay::{PARTITIONS, Partitioner};
-use crate::session::Identity;
 use crate::store::Totals;
 use crate::store::log::{OpenError, RehomeError, StoreDirectory, SyncFailed};
-use crate::transport::config::{ServerOptions, server_config};
-use crate::transport::credential::{Credential, CredentialError};
+use crate::transport::credential::CredentialError;
 use crate::transport::listener::{ListenError, Reservation};
 use glommio::GlommioError;
-use rustls::ServerConfig;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -34,10 +31,6 @@ use zeroize::Zeroizing;
 
 /// Registered buffers of an executor: only sockets use it, which need none.
 pub(super) const IO_MEMORY: usize = 64 << 10;
-
-/// How often every executor is woken from outside: glommio 0.9 was seen to sleep on although a
-/// timer or socket was ready, after its thread had been suspended, until something else woke it.
-const HEARTBEAT: Duration = Duration::from_millis(50);
 
 /// What to run.
 #[derive(Debug)]
@@ -120,11 +113,11 @@ pub fn run(
     ports: Ports,
     listening: impl FnOnce(&[Served]),
 ) -> Result<(), RunError> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(RunError::Signals)?;
+    let mut signals = supervisor::signals().map_err(RunError::Signals)?;
     let relay = Relay::start(plan, ports)?;
-    if relay.await_listening(&mut signals)? {
+    if relay.supervisor.await_listening(&mut signals)? {
         listening(&relay.served);
-        relay.wait(signals)?;
+        relay.supervisor.watch(&mut signals)?;
     }
     tracing::info!("Server stopped");
     Ok(())
@@ -140,10 +133,12 @@ pub fn maintain(plan: &RelayPlan) -> Result<Totals, RunError> {
 /// What every executor is started with.
 pub(super) struct Shared {
     pub settings: Settings,
+    /// Certificates and keys as they were at the start.
+    pub online: OnlineCredential,
+    /// Folder with their files.
+    pub config_dir: PathBuf,
     /// Folder with the state.
     pub state_dir: PathBuf,
-    pub tls: Arc<ServerConfig>,
-    pub identity: Arc<Identity>,
     pub partitioner: Partitioner,
     /// Where queues are kept, if they are.
     pub store_directory: Option<StoreDirectory>,
@@ -154,6 +149,8 @@ pub(super) struct Shared {
     pub control_port: Option<SocketAddr>,
     pub shards: u16,
     pub shutdown: Shutdown,
+    /// How often the service manager is to be told that all is well, if it wants to know.
+    pub vital_signs: Option<Duration>,
     /// The site, if there is one.
     pub web: Option<Arc<Web>>,
 }
@@ -162,6 +159,10 @@ pub(super) struct Shared {
 pub(super) enum Report {
     Listening,
     Swept(SweepReport),
+    /// All executors are alive; a line about them for the operator.
+    Alive(String),
+    /// Certificates have been read again.
+    Reloaded,
     Failed(RunError),
     Stopped,
 }
@@ -170,22 +171,13 @@ struct Relay {
     served: Vec<Served>,
     /// Kept until every executor listens, so that no other process takes the ports meanwhile.
     _reservations: Vec<Reservation>,
-    executors: usize,
-    shards: usize,
-    shutdown: Shutdown,
-    alarm: MeshAlarm,
-    reports: mpsc::Receiver<Report>,
+    supervisor: Supervisor,
 }
 
 impl Relay {
     fn start(plan: &RelayPlan, ports: Ports) -> Result<Self, RunError> {
         let settings = &plan.settings;
-        let credential = Credential::load(&plan.config_dir)?;
-        let options = ServerOptions {
-            x448: settings.relay.x448,
-            ask_client_certificate: settings.transport.accept_service_credentials,
-            alpn: settings.relay.alpn,
-        };
+        let online = OnlineCredential::load(&plan.config_dir, settings)?;
         let cores = placement::allowed_cores();
         let shard_count = shard_count(settings, cores.len());
         let shards = usize::from(shard_count);
@@ -197,6 +189,7 @@ impl Relay {
             reservations,
         } = ports;
         let shutdown = Shutdown::new(shards);
+        let manager = ServiceManager::from_environment();
         let Prepared {
             key,
             partitioner,
@@ -204,9 +197,9 @@ impl Relay {
         } = prepare::prepare(settings, &plan.state_dir, shard_count, plan.repair)?;
         let shared = Arc::new(Shared {
             settings: settings.clone(),
+            online,
+            config_dir: plan.config_dir.clone(),
             state_dir: plan.state_dir.clone(),
-            tls: server_config(&credential, options)?,
-            identity: Arc::new(identity(&credential, settings)?),
             partitioner,
             store_directory,
             key,
@@ -214,6 +207,7 @@ impl Relay {
             control_port: control_address,
             shards: shard_count,
             shutdown: shutdown.clone(),
+            vital_signs: manager.is_some().then(vital_signs::interval),
             web: web.clone(),
         });
         // The last end is that of the control executor.
@@ -230,7 +224,7 @@ impl Relay {
         if let Some(mesh) = control {
             let placement = placement::control_placement(shards, &cores);
             spawn("control".to_owned(), &report, move |report| {
-                control::run(placement, &shared, mesh, report)
+                control::run(placement, shared, mesh, report)
             })?;
         }
         let served = |(index, address)| Served {
@@ -242,67 +236,15 @@ impl Relay {
         Ok(Self {
             served: addresses.into_iter().enumerate().map(served).collect(),
             _reservations: reservations,
-            executors: shards + 1,
-            shards,
-            shutdown,
-            alarm,
-            reports,
+            supervisor: Supervisor {
+                executors: shards + 1,
+                shards,
+                shutdown,
+                alarm,
+                reports,
+                manager,
+            },
         })
-    }
-
-    /// Waits until every executor listens; false when a signal came first.
-    fn await_listening(&self, signals: &mut Signals) -> Result<bool, RunError> {
-        let mut starting = self.executors;
-        while starting > 0 {
-            match self.reports.recv_timeout(HEARTBEAT) {
-                Ok(Report::Listening) => starting -= 1,
-                Ok(Report::Swept(_)) => {}
-                Ok(Report::Failed(error)) => return Err(error),
-                // A port may take a minute to become free.
-                Err(mpsc::RecvTimeoutError::Timeout) if signals.pending().next().is_some() => {
-                    return Ok(false);
-                }
-                Err(mpsc::RecvTimeoutError::Timeout) => self.alarm.wake_all(),
-                Ok(Report::Stopped) | Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    return Err(RunError::ExecutorFailed);
-                }
-            }
-        }
-        Ok(true)
-    }
-
-    fn wait(self, mut signals: Signals) -> Result<(), RunError> {
-        let (shutdown, alarm) = (self.shutdown.clone(), self.alarm.clone());
-        thread::spawn(move || {
-            for signal in signals.forever() {
-                let name = if signal == SIGINT {
-                    "SIGINT"
-                } else {
-                    "SIGTERM"
-                };
-                tracing::info!("Received {name}, stopping server...");
-                shutdown.request();
-                alarm.wake_all();
-            }
-        });
-        let mut running = self.executors;
-        let mut sweeps = Sweeps::new(self.shards);
-        while running > 0 {
-            match self.reports.recv_timeout(HEARTBEAT) {
-                Ok(Report::Swept(sweep)) => {
-                    if let Some(totals) = sweeps.add(sweep) {
-                        log_sweep(totals);
-                    }
-                }
-                Ok(Report::Stopped) if self.shutdown.is_requested() => running -= 1,
-                Ok(Report::Failed(error)) => return Err(error),
-                Err(mpsc::RecvTimeoutError::Timeout) => self.alarm.wake_all(),
-                Ok(_) | Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    return Err(RunError::ExecutorFailed);
-                }
-            }
-        }
-        Ok(())
     }
 }
 
@@ -322,19 +264,6 @@ fn spawn(
     thread.map_or_else(|e| Err(RunError::Executor(e.to_string())), |_| Ok(()))
 }
 
-fn identity(credential: &Credential, settings: &Settings) -> Result<Identity, RunError> {
-    let versions = VersionRange::new(
-        Version(*settings.relay.versions.start()),
-        Version(*settings.relay.versions.end()),
-    );
-    Ok(Identity {
-        key_hash: credential.identity(),
-        chain: credential.chain().iter().map(|c| c.to_vec()).collect(),
-        key: Arc::clone(credential.signing_key()),
-        versions: versions.unwrap_or(VersionRange::SERVER),
-    })
-}
-
 /// What an operator can do about a damaged store.
 fn repair_advice(error: &OpenError) -> &'static str {
     match error {
@@ -351,15 +280,6 @@ fn move_advice(error: &RehomeError) -> &'static str {
         RehomeError::Open(error) => repair_advice(error),
         _ => "",
     }
-}
-
-fn log_sweep(totals: SweepTotals) {
-    let SweepTotals {
-        stored,
-        expired,
-        queues,
-    } = totals;
-    tracing::info!("STORE: messages stored: {stored}, expired: {expired}, queues: {queues}");
 }
 
 /// As many shards as are set, or as suit the cores.

@@ -14,7 +14,6 @@ use crate::store::{AnyStore, Lsn, MemoryStore, Store};
 use futures_lite::future::{poll_fn, yield_now};
 use glommio::timer::sleep;
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -157,14 +156,6 @@ impl Core {
             Poll::Pending
         })
         .await;
-    }
-
-    /// Saves when queues were last used, beside the executor.
-    pub(super) async fn save_days(&self) -> io::Result<()> {
-        match self.with_log(|store| store.save_days()) {
-            Some(days) => glommio::executor().spawn_blocking(move || days.run()).await,
-            None => Ok(()),
-        }
     }
 
     /// Works with the durable store, if there is one.

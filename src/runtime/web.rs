@@ -6,7 +6,7 @@
 mod handover;
 mod serve;
 
-pub use serve::spawn;
+pub use serve::start;
 
 use crate::config::Settings;
 use crate::transport::listener::Reservation;

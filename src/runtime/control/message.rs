@@ -4,6 +4,7 @@ use crate::control::ShardSnapshot;
 use crate::control::port::ConnectionRow;
 use crate::protocol::error::BlockingInfo;
 use crate::relay::{Listening, OperatorAnswer, SessionRef};
+use crate::runtime::online_credential::OnlineCredential;
 use crate::store::Id;
 use std::sync::Arc;
 
@@ -20,6 +21,8 @@ pub enum ControlRequest {
     Listening(Arc<[SessionRef]>),
     /// Save everything there is to save.
     Save,
+    /// Use this credential for new connections.
+    Use(OnlineCredential),
 }
 
 /// What an operator does to a queue.
@@ -48,6 +51,8 @@ pub enum ControlReply {
     Listening(Vec<Listening>),
     /// To [`ControlRequest::Save`]: what failed, if anything did.
     Saved(Result<(), String>),
+    /// To [`ControlRequest::Use`].
+    Used,
 }
 
 /// Connections of one executor.

@@ -3,19 +3,21 @@
 use super::*;
 use futures_lite::future::zip;
 use glommio::LocalExecutor;
+use std::cell::Cell;
 
 /// Runs [`keep_saved`] over a counter of unsaved changes, which each save takes as it begins.
 /// `during` is what happens within each save; gives what was left unsaved.
 fn keep(
     unsaved: usize,
-    mut during: impl FnMut(usize, &Cell<usize>, &Asked) -> io::Result<()>,
+    mut during: impl FnMut(usize, &Cell<usize>, &StopRequest) -> io::Result<()>,
 ) -> usize {
-    let (unsaved, stop) = (Cell::new(unsaved), Asked::default());
+    let (unsaved, stop) = (Cell::new(unsaved), StopRequest::default());
+    let requests = Saves::default();
     let executor = LocalExecutor::default();
     let mut saves = 0;
     executor.run(async {
         let is_unsaved = || unsaved.get() > 0;
-        let keeping = keep_saved(&stop, is_unsaved, async || {
+        let keeping = keep_saved(&stop, &requests, is_unsaved, async || {
             let taken = unsaved.replace(0);
             yield_now().await;
             saves += 1;
@@ -27,7 +29,7 @@ fn keep(
         });
         let requested = async {
             if unsaved.get() == 0 {
-                stop.ask(|asked| &asked.stop);
+                stop.request();
             }
         };
         zip(keeping, requested).await;
@@ -43,7 +45,7 @@ fn what_changes_during_a_save_is_saved_at_the_stop() {
         count = save;
         if save == 1 {
             unsaved.set(1);
-            stop.ask(|asked| &asked.stop);
+            stop.request();
         }
         Ok(())
     });
@@ -54,7 +56,7 @@ fn what_changes_during_a_save_is_saved_at_the_stop() {
 fn a_save_that_fails_at_the_stop_is_tried_once_more() {
     for failures in [1, 2] {
         let left = keep(1, |save, _, stop| {
-            stop.ask(|asked| &asked.stop);
+            stop.request();
             // The first was not the last yet.
             if save <= failures {
                 return Err(io::ErrorKind::StorageFull.into());
