@@ -18,12 +18,25 @@ struct Use {
     optional: bool,
 }
 
+impl Use {
+    /// Whether both are about the same port of an address. All addresses of IPv6 are those of IPv4
+    /// as well.
+    fn overlaps(&self, other: &Self) -> bool {
+        let covers = |all: IpAddr, one: IpAddr| {
+            all.is_unspecified() && (all.is_ipv6() || one.is_ipv4()) || all == one
+        };
+        let all = IpAddr::from(Ipv6Addr::UNSPECIFIED);
+        let (this, that) = (self.ip.unwrap_or(all), other.ip.unwrap_or(all));
+        self.port == other.port && (covers(this, that) || covers(that, this))
+    }
+}
+
 /// Checks that every port is free, or taken by the server that runs, and permitted.
 pub(super) fn check(settings: &Settings, running: bool, report: &mut Report) {
     let uses = uses(settings);
     for (index, this) in uses.iter().enumerate() {
         let earlier = uses.get(..index).unwrap_or_default();
-        let twice = earlier.iter().find(|other| other.port == this.port);
+        let twice = earlier.iter().find(|other| this.overlaps(other));
         let told = match twice {
             Some(other) => Err(format!(
                 "port {} is set for {} and for {}",

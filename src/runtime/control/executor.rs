@@ -21,7 +21,8 @@ use std::sync::{Arc, mpsc};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-/// Threads beside the executor, for files: a backup keeps one busy.
+/// Threads beside the executor, for files: one for pages and statistics while a backup keeps the
+/// other busy.
 const BLOCKING_THREADS: usize = 2;
 /// How long the shards' last words are waited for after they should have stopped.
 const GRACE: Duration = Duration::from_secs(10);
