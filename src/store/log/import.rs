@@ -3,9 +3,9 @@
 //! It is filled beside the place where it will be and moved there when it is complete and durable:
 //! whenever the process ends, there is all of it or nothing.
 
-use super::manifest::{Manifest, write_manifest};
+use super::manifest::{Manifest, generation};
 use super::origin::Origin;
-use super::rehome::{DAMAGED, STORE_FOLDER, generation};
+use super::rehome::{DAMAGED, STORE_FOLDER};
 use super::rehome_error::{RehomeError, at};
 use super::targets::Targets;
 use super::{Directory, LogOptions, Partitions};
@@ -67,9 +67,8 @@ impl<'a> ImportedStore<'a> {
             Some(targets) => targets.complete()?,
             None => Totals::default(),
         };
-        let disk = Directory::open(&unfinished).map_err(at(&unfinished))?;
         self.manifest.origin = origin;
-        write_manifest(&disk, &unfinished, &self.manifest)?;
+        self.manifest.write(&unfinished)?;
         hand_over(&self.state, &unfinished);
         let path = self.state.join(STORE_FOLDER);
         keep_damaged(&self.state, &path)?;

@@ -1,10 +1,9 @@
 //! Where a store comes from: the partition key that its ids were placed by, and the files of a
 //! reference server that it was filled from. Kept in the manifest.
 
-use super::manifest::write_manifest;
 use super::rehome::StoreDirectory;
 use super::rehome_error::{RehomeError, at};
-use super::{Directory, LogOptions, Partitions, RehomeReport};
+use super::{LogOptions, Partitions, RehomeReport};
 use crate::store::reference::SourceFile;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -14,6 +13,7 @@ use std::time::SystemTime;
 /// What a manifest says besides which generation counts. Manifests of early releases have none of
 /// this.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Origin {
     /// Tells the partition key from others, without giving it away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -21,6 +21,13 @@ pub struct Origin {
     /// The files that were imported, as they were then; empty when none were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported: Option<Vec<SourceFile>>,
+}
+
+impl Origin {
+    /// Whether nothing is known.
+    pub(super) fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl StoreDirectory {
@@ -33,8 +40,7 @@ impl StoreDirectory {
     pub fn set_origin(&mut self, origin: Origin) -> Result<(), RehomeError> {
         let mut manifest = self.manifest.clone();
         manifest.origin = origin;
-        let disk = Directory::open(&self.path).map_err(at(&self.path))?;
-        write_manifest(&disk, &self.manifest_file(), &manifest)?;
+        manifest.write(&self.path)?;
         self.manifest = manifest;
         Ok(())
     }

@@ -7,8 +7,8 @@
 use super::damage::{Damage, OnDamage};
 use super::disk::Disk;
 use super::import::remove_unfinished;
-use super::manifest::{MANIFEST, Manifest, write_manifest};
-use super::rehome_error::{RehomeError, at, damaged};
+use super::manifest::{MANIFEST, Manifest, generation, generations, shard_of};
+use super::rehome_error::{RehomeError, at};
 use super::targets::Targets;
 use super::{Directory, LogOptions, LogStore, OpenError, Partitions};
 use crate::store::{Store, Totals};
@@ -48,24 +48,22 @@ impl StoreDirectory {
     pub fn open(state: &Path, shards: u16) -> Result<Self, RehomeError> {
         remove_unfinished(state)?;
         let path = state.join(STORE_FOLDER);
-        let disk = Directory::open(&path).map_err(at(&path))?;
-        let file = path.join(MANIFEST);
-        let found = disk.read(MANIFEST).map_err(at(&file))?;
-        let manifest = match found {
-            Some(bytes) => Manifest::decode(&bytes).map_err(|reason| damaged(&file, reason))?,
-            None if has_generations(&path).map_err(at(&path))? => {
-                let reason = "it is missing, but there are logs".to_owned();
-                return Err(damaged(&file, reason));
-            }
+        Directory::open(&path).map_err(at(&path))?;
+        let manifest = match Manifest::read(&path)? {
+            Some(manifest) => manifest,
             None => {
+                // Another start may have ended before it came to that.
+                for (_, empty) in generations(&path).map_err(at(&path))? {
+                    fs::remove_dir_all(&empty).map_err(at(&empty))?;
+                }
                 let manifest = Manifest::first(shards);
-                let first = generation(&path, 1);
+                let first = generation(&path, manifest.generation);
                 Directory::open(&first).map_err(at(&first))?;
                 for shard in 0..shards {
                     let shard = shard_of(&first, shard);
                     Directory::open(&shard).map_err(at(&shard))?;
                 }
-                write_manifest(&disk, &file, &manifest)?;
+                manifest.write(&path)?;
                 manifest
             }
         };
@@ -78,8 +76,7 @@ impl StoreDirectory {
     pub fn find(state: &Path) -> Result<Option<Self>, RehomeError> {
         let path = state.join(STORE_FOLDER);
         let exists = |path: &Path| path.try_exists().map_err(at(path));
-        let is_store = exists(&path.join(MANIFEST))?
-            || exists(&path)? && has_generations(&path).map_err(at(&path))?;
+        let is_store = exists(&path)? && Manifest::read(&path)?.is_some();
         // The number of shards is for a new one.
         is_store.then(|| Self::open(state, 1)).transpose()
     }
@@ -185,7 +182,6 @@ impl StoreDirectory {
             let _ = fs::remove_dir_all(&new);
         }
         let report = written.map_err(|error| self.explain(error))?;
-        let disk = Directory::open(&self.path).map_err(at(&self.path))?;
         if on_damage == OnDamage::Skip {
             // From the manifest on the old directory does not count: this tells that it is kept.
             let mark = old.with_extension(KEEP);
@@ -193,7 +189,7 @@ impl StoreDirectory {
             let directory = fs::File::open(&self.path).map_err(at(&self.path))?;
             directory.sync_all().map_err(at(&self.path))?;
         }
-        write_manifest(&disk, &self.path.join(MANIFEST), &next)?;
+        next.write(&self.path)?;
         self.manifest = next;
         self.remove_others()?;
         Ok(report)
@@ -249,7 +245,7 @@ impl StoreDirectory {
     /// Removes generations that do not count, but for those that are to be kept.
     fn remove_others(&self) -> Result<(), RehomeError> {
         let current = generation(&self.path, self.manifest.generation);
-        for path in generations(&self.path).map_err(at(&self.path))? {
+        for (_, path) in generations(&self.path).map_err(at(&self.path))? {
             let mark = path.with_extension(KEEP);
             let is_marked = mark.try_exists().map_err(at(&mark))?;
             if path != current && is_marked {
@@ -265,14 +261,6 @@ impl StoreDirectory {
     }
 }
 
-pub(super) fn generation(path: &Path, number: u64) -> PathBuf {
-    path.join(format!("generation-{number}"))
-}
-
-pub(super) fn shard_of(generation: &Path, shard: u16) -> PathBuf {
-    generation.join(format!("shard-{shard:04}"))
-}
-
 /// A shard that is gone must not begin anew.
 fn check_shard(path: &Path) -> Result<(), OpenError> {
     if path.is_dir() {
@@ -283,32 +271,6 @@ fn check_shard(path: &Path) -> Result<(), OpenError> {
         offset: 0,
         what: "the directory of a shard is missing".to_owned(),
     }))
-}
-
-/// Directories of generations, none of damaged ones that were kept.
-fn generations(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|n| n.strip_prefix("generation-"));
-        if number.is_some_and(|n| n.parse::<u64>().is_ok()) {
-            found.push(entry.path());
-        }
-    }
-    Ok(found)
-}
-
-/// Whether there are generations with anything in their shards.
-fn has_generations(path: &Path) -> io::Result<bool> {
-    for generation in generations(path)? {
-        for shard in fs::read_dir(generation)? {
-            if fs::read_dir(shard?.path())?.next().is_some() {
-                return Ok(true);
-            }
-        }
-    }
-    Ok(false)
 }
 
 /// Writes everything of one old shard to the new ones. Aliases are made anew: whether an id needs

@@ -2,6 +2,7 @@ mod codec;
 mod corruption;
 mod fake;
 mod model;
+mod moves;
 mod notes;
 mod power;
 mod rehome;
