@@ -155,7 +155,7 @@ fn a_backup_is_where_it_was_asked_for_or_says_why_not() {
     // Relative to where the command is run, also with a blank and a slash.
     fs::create_dir(root.join("below")).unwrap();
     let output = command(root)
-        .args(["backup", "./a backup/"])
+        .args(["backup", "./a backup/", "--with-configuration"])
         .current_dir(root.join("below"))
         .output()
         .unwrap();
@@ -164,7 +164,7 @@ fn a_backup_is_where_it_was_asked_for_or_says_why_not() {
     assert!(log.contains("made a backup of 3 queues"), "{log}");
     let server = Server::start_in(restored(&root.join("below/a backup")));
     run(expect_filled(&server, &queues));
-    let none = fails(server.dir(), &["restore", "none"]);
+    let none = fails(server.stop().path(), &["restore", "none"]);
     assert!(none.contains("none: No such file"), "{none}");
 }
 

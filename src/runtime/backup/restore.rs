@@ -137,6 +137,12 @@ fn stage(
         archive.extract(file, &target)?;
         owner.take(&target).map_err(restoring(&target))?;
     }
+    if let Some(store) = StoreDirectory::find(&unfinished)? {
+        for shard in 0..store.shards() {
+            // A shard that has no files yet has a directory all the same.
+            make_parents(&store.shard(shard).join(PLAN), owner, &mut directories)?;
+        }
+    }
     let entries = STATE_ENTRIES.into_iter();
     let entries = entries.filter(|entry| unfinished.join(entry).exists());
     let plan = Plan {
