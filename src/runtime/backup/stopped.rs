@@ -19,14 +19,12 @@ pub fn back_up_stopped(
 ) -> Result<BackupManifest, BackupError> {
     let state = &places.state;
     let store = StoreDirectory::find(state)?.ok_or_else(|| BackupError::NoStore(state.clone()))?;
-    if target.starts_with(store.root()) {
-        return Err(BackupError::Inside(target.to_owned()));
-    }
     let key =
         partition_key::load(state).map_err(|(file, source)| BackupError::Io { file, source })?;
     let homes: Arc<dyn Partitions> = Arc::new(Partitioner::new(&key, store.shards()));
     let totals = store.totals(&homes, &read_only())?;
-    let mut writer = BackupWriter::begin(target)?;
+    let sources = places.sources(&store, configuration);
+    let mut writer = BackupWriter::begin(target, &sources)?;
     let mut segments = Vec::new();
     for shard in 0..store.shards() {
         let folder = store.shard(shard);
