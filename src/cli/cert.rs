@@ -85,7 +85,8 @@ fn renew<R: RngCore + CryptoRng>(
     }
     let fingerprint_file = folder.join(FINGERPRINT_FILE);
     let fingerprint = if fingerprint_file.exists() {
-        credential::check_stored_fingerprint(folder).map_err(start::unusable)?
+        credential::check_stored_fingerprint(folder)
+            .map_err(|error| start::unusable(error, folder))?
     } else {
         Fingerprint::of(identity)
     };

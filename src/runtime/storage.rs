@@ -54,7 +54,8 @@ impl StoreWatch {
         self.syncs.take().into_iter().for_each(Waker::wake);
     }
 
-    fn wake(&self) {
+    /// Lets the tasks look again.
+    pub fn wake(&self) {
         self.tasks.take().into_iter().for_each(Waker::wake);
     }
 }

@@ -3,6 +3,7 @@
 use super::reload::reload_on_request;
 use super::{Control, port, vital_signs};
 use crate::control::{Statistics, StatisticsConfig};
+use crate::runtime::backup::{BackupSource, Places};
 use crate::runtime::blocking;
 use crate::runtime::core::{CoreMessage, now};
 use crate::runtime::mesh::Mesh;
@@ -20,8 +21,9 @@ use std::sync::{Arc, mpsc};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-/// Threads beside the executor, for files.
-const BLOCKING_THREADS: usize = 1;
+/// Threads beside the executor, for files: one for pages and statistics while a backup keeps the
+/// other busy.
+const BLOCKING_THREADS: usize = 2;
 /// How long the shards' last words are waited for after they should have stopped.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -61,7 +63,14 @@ async fn serve(
         async move { control.receive(|_| stop.look()).await }
     });
     let (settings, state_dir) = (&shared.settings, &shared.state_dir);
-    let operators = port::open(&control, settings, state_dir, shared.control_port).await?;
+    let source = BackupSource {
+        places: Places {
+            state: state_dir.clone(),
+            configuration: shared.config_dir.clone(),
+        },
+        store: shared.store_directory.clone(),
+    };
+    let operators = port::open(&control, settings, state_dir, shared.control_port, source).await?;
     if let Some(site) = &shared.web {
         web::start(site).await;
     }
