@@ -16,6 +16,7 @@ pub mod export;
 mod files;
 pub mod import;
 pub mod init;
+pub mod local_socket;
 mod progress;
 mod prompt;
 pub mod reference_storage;

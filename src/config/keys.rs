@@ -198,7 +198,7 @@ keys! {
     WEBSOCKETS: String = text, "websockets", Set("off"), Some("off"),
         effect: Effect::Ignored("this server does not serve WebSockets");
         "Deprecated in the reference server, without effect here."
-    CONTROL_PORT: u16 = port, "control_port", Commented("5224"), None, effect: Pending, without: "no control port";
+    CONTROL_PORT: u16 = port, "control_port", Commented("5224"), None, without: "no control port";
     ACCEPT_SERVICE_CREDENTIALS: bool = on_off, "accept_service_credentials", Unwritten, Some("on");
 }
 "PROXY" {

@@ -10,6 +10,6 @@ mod steps;
 
 pub use overview::Overview;
 pub use record::{PendingRows, RecordError, StatisticsRecord};
-pub use snapshot::{PortSockets, ShardSnapshot};
+pub use snapshot::{Load, PortSockets, ShardSnapshot};
 pub use statistics::{SavedStatistics, Statistics, StatisticsConfig};
 pub use steps::{StepKind, StepTimes};

@@ -36,7 +36,7 @@ pub use counters::{AckTimes, Counters};
 pub use deliveries::{DELIVERY_PERIODS, PendingDeliveries};
 pub use effect::{Answer, Effect, PeerMessage};
 pub use expiry::{MessageSweep, NotificationSweep};
-pub use figures::Subscribed;
+pub use figures::{Listening, Subscribed};
 pub use notification::NotesWalk;
 pub use operator::{OperatorAnswer, OperatorCall, QueueState};
 pub use partition::{PARTITIONS, Partition, Partitioner};

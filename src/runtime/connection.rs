@@ -306,7 +306,7 @@ impl Pump<'_> {
     ) -> Poll<Result<Option<usize>, ConnectionError>> {
         let (core, connection) = (self.core, self.connection);
         let received = self.stream.poll_block(cx, |block| {
-            connection.note_activity();
+            connection.note_received();
             core.run(|router| connection.session.borrow_mut().receive(block, router))
         })?;
         received.map(|result| result.transpose().map_err(|_| ConnectionError::BlockKeys))
@@ -326,7 +326,7 @@ impl Pump<'_> {
             let written = self.stream.poll_write_blocks(cx, |block| {
                 let filled = session.borrow_mut().next_block(block);
                 if let Ok(true) = filled {
-                    self.connection.note_activity();
+                    self.connection.note_sent();
                 }
                 filled.unwrap_or_else(|_| {
                     broken = true;

@@ -2,22 +2,30 @@
 
 mod executor;
 mod message;
+pub mod port;
 
 pub use executor::{Stop, run};
-pub use message::{ControlReply, ControlRequest, Order};
+pub use message::{ConnectionPage, ControlReply, ControlRequest, Order};
 
 use super::core::{CoreMessage, now};
 use super::mesh::Mesh;
 use super::requests::Requests;
 use super::statistics::Saves;
+use crate::control::port::ConnectionRow;
 use crate::control::{Overview, SavedStatistics, ShardSnapshot, Statistics};
 use crate::relay::{OperatorAnswer, OperatorCall, Partitioner};
 use crate::store::Id;
 use futures_lite::future::poll_fn;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+
+/// A shard, and a place in its table of sessions.
+type ConnectionPlace = (u16, u32);
+/// Connections, and the place of the next ones unless these were the last.
+type ConnectionsFrom = (Vec<ConnectionRow>, Option<ConnectionPlace>);
 
 /// The control executor's end of the mesh and what it waits for.
 #[derive(Debug)]
@@ -131,14 +139,53 @@ impl Control {
             match self.ask(shard, request).await {
                 ControlReply::Order(OperatorAnswer::Elsewhere(other)) => shard = other,
                 ControlReply::Order(answer) => {
-                    // The quota of blocked queues must not forget them.
-                    self.saves.request();
+                    if matches!(order, Order::Block(_)) {
+                        // The quota must not forget it.
+                        self.saves.request();
+                    }
                     return answer;
                 }
                 _ => break,
             }
         }
         OperatorAnswer::Unknown
+    }
+
+    /// Some connections, from a place on, and the place of the next ones.
+    pub async fn connections(&self, from: ConnectionPlace) -> ConnectionsFrom {
+        let (shard, slot) = from;
+        let request = ControlRequest::Connections(slot);
+        let ControlReply::Connections(page) = self.ask(shard, request).await else {
+            return (Vec::new(), None);
+        };
+        let next_shard = (shard + 1 < self.shards()).then_some((shard + 1, 0));
+        let next = page.next.map(|slot| (shard, slot)).or(next_shard);
+        if page.rows.is_empty() {
+            return (Vec::new(), next);
+        }
+        let (sessions, mut rows): (Vec<_>, Vec<_>) = page.rows.into_iter().unzip();
+        let sessions: Arc<[_]> = sessions.into();
+        let replies = self.ask_all(|| ControlRequest::Listening(Arc::clone(&sessions)));
+        for reply in replies.await {
+            if let ControlReply::Listening(listening) = reply {
+                for (row, listening) in rows.iter_mut().zip(listening) {
+                    row.listening += listening;
+                }
+            }
+        }
+        (rows, next)
+    }
+
+    /// Saves everything there is to save; says what failed.
+    pub async fn save(&self) -> Result<(), String> {
+        let replies = self.ask_all(|| ControlRequest::Save).await;
+        let saved = |reply| match reply {
+            ControlReply::Saved(result) => result,
+            _ => Ok(()),
+        };
+        let shards = replies.into_iter().try_for_each(saved);
+        let statistics = self.saves.save().await;
+        shards.and(statistics.map_err(|e| format!("cannot save statistics: {e}")))
     }
 
     fn send(&self, shard: u16, token: u64, request: ControlRequest) {

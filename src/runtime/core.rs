@@ -17,6 +17,7 @@ use idle::IdleRound;
 
 use super::mesh::Mesh;
 use super::registration::Registrations;
+use super::save::SaveRequests;
 use super::steps::Steps;
 use super::storage::StoreWatch;
 use crate::config::values::QueuePlacement;
@@ -69,6 +70,7 @@ pub struct Core {
     registrations: Registrations,
     steps: Rc<Steps>,
     store_watch: StoreWatch,
+    save_requests: SaveRequests,
     /// Whether the store could not be given more space.
     disk_full: Cell<bool>,
     /// Silent sessions that may have to be closed.
@@ -108,6 +110,7 @@ impl Core {
             registrations: Registrations::default(),
             steps: Rc::default(),
             store_watch: StoreWatch::default(),
+            save_requests: SaveRequests::default(),
             disk_full: Cell::new(false),
             idle: RefCell::default(),
             sockets: RefCell::default(),
@@ -275,6 +278,7 @@ impl Core {
             }
             shard.release_durable(&mut router.effects);
         });
+        self.store_watch.note_sync();
     }
 
     /// Asks the shards that link ids lead to whether they still have a queue for them.

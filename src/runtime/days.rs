@@ -1,12 +1,13 @@
 //! Saves when queues were last used: a crash loses at most what is newer than the last save.
 
+use super::asked::{Asked, Saver};
 use super::core::{Core, now};
-use super::stop_request::StopRequest;
 use crate::control::StepKind;
 use crate::store::log::DaysWalk;
 use futures_lite::future::{or, yield_now};
 use glommio::Task;
 use glommio::timer::sleep;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,38 +19,48 @@ const SLOTS_PER_STEP: u32 = 16_384;
 /// The task that saves.
 pub struct DayKeeper {
     task: Task<()>,
-    stop: Rc<StopRequest>,
+    asked: Rc<Asked>,
 }
 
 impl DayKeeper {
     /// Begins to save.
     pub fn begin(core: &Rc<Core>) -> Self {
-        let stop = Rc::default();
-        let keeping = keep(Rc::clone(core), Rc::clone(&stop));
+        let asked = Rc::default();
+        let keeping = keep(Rc::clone(core), Rc::clone(&asked));
         let task = core.steps().spawn(StepKind::Maintenance, keeping);
-        Self { task, stop }
+        Self { task, asked }
+    }
+
+    /// For those who cannot wait until they are saved.
+    pub fn saver(&self) -> Saver {
+        Saver::of(&self.asked)
     }
 
     /// Saves for the last time, when nothing else runs any more.
     pub async fn finish(self) {
-        self.stop.request();
+        self.asked.stop();
         self.task.await;
     }
 }
 
-async fn keep(core: Rc<Core>, stop: Rc<StopRequest>) {
-    while !stop.is_requested() {
-        or(stop.requested(), async {
+async fn keep(core: Rc<Core>, asked: Rc<Asked>) {
+    while !asked.is_stopping() {
+        or(asked.anything(), async {
             sleep(INTERVAL).await;
         })
         .await;
-        if !core.shard().borrow_mut().activity().is_saved() {
-            save(&core).await;
+        let is_asked = asked.take_save();
+        let is_saved = core.shard().borrow_mut().activity().is_saved();
+        let result = if is_saved { Ok(()) } else { save(&core).await };
+        if is_asked {
+            asked.answer(result.map_err(|error| error.to_string()));
+        } else if let Err(error) = result {
+            tracing::warn!("cannot save when queues were last used: {error}");
         }
     }
 }
 
-async fn save(core: &Core) {
+async fn save(core: &Core) -> io::Result<()> {
     let seconds = now().seconds();
     // What is noted while the parts are read may be saved as well, but is not known to be.
     let saving = core.shard().borrow_mut().activity().before_saving(seconds);
@@ -57,11 +68,11 @@ async fn save(core: &Core) {
     while core.with_log(|store| store.read_days(&mut walk, SLOTS_PER_STEP)) == Some(true) {
         yield_now().await;
     }
-    let Some(days) = core.with_log(|store| store.save_read_days(walk)) else {
-        return;
-    };
-    match glommio::executor().spawn_blocking(move || days.run()).await {
-        Ok(()) => core.shard().borrow_mut().activity().saved(saving),
-        Err(error) => tracing::warn!("cannot save when queues were last used: {error}"),
+    if let Some(days) = core.with_log(|store| store.save_read_days(walk)) {
+        glommio::executor()
+            .spawn_blocking(move || days.run())
+            .await?;
+        core.shard().borrow_mut().activity().saved(saving);
     }
+    Ok(())
 }

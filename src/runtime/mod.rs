@@ -4,8 +4,9 @@
 //! connections that the kernel gave to its listeners; everything on it is single-threaded. The
 //! control executor serves operators. Executors talk only through the mesh.
 
+mod asked;
+mod blocking;
 mod connection;
-#[cfg_attr(not(test), allow(dead_code, reason = "nobody asks the shards yet"))]
 mod control;
 mod core;
 mod days;
@@ -19,12 +20,12 @@ mod placement;
 mod probe;
 mod registration;
 mod requests;
+mod save;
 mod server;
 mod shard;
 mod shutdown;
 mod statistics;
 mod steps;
-mod stop_request;
 mod storage;
 mod sweeps;
 mod timers;

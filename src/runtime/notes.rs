@@ -1,7 +1,7 @@
 //! Keeps the notes of a shard in their file: a crash loses or repeats the last seconds of them.
 
+use super::asked::{Asked, Saver};
 use super::core::{Core, now};
-use super::stop_request::StopRequest;
 use crate::store::log::{NotesBatch, NotesFile};
 use futures_lite::future::{or, yield_now};
 use glommio::timer::sleep;
@@ -18,7 +18,7 @@ const QUEUES_PER_STEP: usize = 64;
 /// The task that saves.
 pub struct NoteKeeper {
     task: Task<()>,
-    stop: Rc<StopRequest>,
+    asked: Rc<Asked>,
 }
 
 impl NoteKeeper {
@@ -38,30 +38,42 @@ impl NoteKeeper {
         if waiting > 0 {
             tracing::info!("shard {}: {waiting} notifications", core.index());
         }
-        let stop = Rc::default();
-        let task = spawn_local(keep(Rc::clone(core), file, Rc::clone(&stop)));
-        Some(Self { task, stop })
+        let asked = Rc::default();
+        let task = spawn_local(keep(Rc::clone(core), file, Rc::clone(&asked)));
+        Some(Self { task, asked })
+    }
+
+    /// For those who cannot wait until they are saved.
+    pub fn saver(&self) -> Saver {
+        Saver::of(&self.asked)
     }
 
     /// Saves for the last time, when nothing else runs any more.
     pub async fn finish(self) {
-        self.stop.request();
+        self.asked.stop();
         self.task.await;
     }
 }
 
-async fn keep(core: Rc<Core>, mut file: NotesFile, stop: Rc<StopRequest>) {
+async fn keep(core: Rc<Core>, mut file: NotesFile, asked: Rc<Asked>) {
     let mut failing = false;
-    while !stop.is_requested() {
-        or(stop.requested(), async {
+    while !asked.is_stopping() {
+        or(asked.anything(), async {
             sleep(INTERVAL).await;
         })
         .await;
+        let is_asked = asked.take_save();
         if !failing && !core.shard().borrow().has_unsaved_notes() {
+            if is_asked {
+                asked.answer(Ok(()));
+            }
             continue;
         }
         let result;
         (file, result) = save(&core, file).await;
+        if is_asked {
+            asked.answer(result.as_ref().map_err(ToString::to_string).copied());
+        }
         match result {
             Ok(()) => failing = false,
             Err(error) => {

@@ -22,7 +22,7 @@ use rustls::ServerConfig;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -126,8 +126,6 @@ pub fn run(plan: &RelayPlan, listening: impl FnOnce(&[Served])) -> Result<(), Ru
 /// What every executor is started with.
 pub(super) struct Shared {
     pub settings: Settings,
-    /// Folder with the state.
-    pub state_dir: PathBuf,
     pub tls: Arc<ServerConfig>,
     pub identity: Arc<Identity>,
     pub partitioner: Partitioner,
@@ -136,6 +134,10 @@ pub(super) struct Shared {
     /// Secret of the state directory.
     pub key: Zeroizing<[u8; 16]>,
     pub addresses: Vec<SocketAddr>,
+    /// Where the control port is, if it is on.
+    pub control_port: Option<SocketAddr>,
+    /// Folder with the state.
+    pub state_dir: PathBuf,
     pub shards: u16,
     pub shutdown: Shutdown,
     /// The site, if there is one.
@@ -184,6 +186,12 @@ impl Relay {
             .map(|port| Reservation::new(settings.relay.address, *port))
             .collect::<Result<Vec<_>, _>>()?;
         let addresses: Vec<_> = reservations.iter().map(Reservation::address).collect();
+        let control_port = settings.transport.control_port;
+        let control_port = control_port
+            .map(|port| Reservation::new(Some(Ipv4Addr::LOCALHOST.into()), port))
+            .transpose()?;
+        let control_address = control_port.as_ref().map(Reservation::address);
+        reservations.extend(control_port);
         let (web, web_reservations) = Web::prepare(settings).unzip();
         reservations.extend(web_reservations.into_iter().flatten());
         let shutdown = Shutdown::new(shards);
@@ -197,13 +205,14 @@ impl Relay {
         )?;
         let shared = Arc::new(Shared {
             settings: settings.clone(),
-            state_dir: plan.state_dir.clone(),
             tls: server_config(&credential, options)?,
             identity: Arc::new(identity(&credential, settings)?),
             partitioner,
             store_directory,
             key,
             addresses: addresses.clone(),
+            control_port: control_address,
+            state_dir: plan.state_dir.clone(),
             shards: shard_count,
             shutdown: shutdown.clone(),
             web: web.clone(),

@@ -1,10 +1,12 @@
 //! The executor of a shard.
 
+use super::blocking;
 use super::connection::Acceptor;
 use super::core::{Core, CoreMessage, Sockets};
 use super::days::DayKeeper;
 use super::mesh::Mesh;
 use super::notes::NoteKeeper;
+use super::save;
 use super::server::{IO_MEMORY, Report, RunError, Shared};
 use super::shutdown::{DRAIN_TIME, Shutdown};
 use super::storage;
@@ -124,6 +126,10 @@ async fn run_executor(
     let keeping = [
         steps.spawn(Maintenance, storage::keep_space(Rc::clone(&core))),
         steps.spawn(Maintenance, storage::maintain(Rc::clone(&core))),
+        steps.spawn(Maintenance, {
+            let notes = notes.as_ref().map(NoteKeeper::saver);
+            save::keep_saving(Rc::clone(&core), days.saver(), notes)
+        }),
         steps.spawn(Maintenance, storage::check_aliases(Rc::clone(&core))),
         steps.spawn(Maintenance, {
             let (core, failure) = (Rc::clone(&core), Rc::clone(&failure));
@@ -149,6 +155,7 @@ async fn run_executor(
     tracing::debug!("steps of shard {index}: {}", core.steps().times());
     let finished = storage::finish(&core);
     core.say_last_words();
+    blocking::settle(storage::BLOCKING_THREADS).await;
     finished?;
     result
 }

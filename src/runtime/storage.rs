@@ -38,6 +38,8 @@ const LAZY_SYNC_INTERVAL: Duration = Duration::from_millis(500);
 pub struct StoreWatch {
     seen: Cell<Lsn>,
     tasks: RefCell<Vec<Waker>>,
+    /// Tasks that wait for a sync.
+    syncs: RefCell<Vec<Waker>>,
 }
 
 impl StoreWatch {
@@ -46,6 +48,11 @@ impl StoreWatch {
         if self.seen.replace(last) != last {
             self.wake();
         }
+    }
+
+    /// Wakes the tasks that wait for a sync: one has ended.
+    pub fn note_sync(&self) {
+        self.syncs.take().into_iter().for_each(Waker::wake);
     }
 
     fn wake(&self) {
@@ -183,6 +190,20 @@ impl Core {
             }
         })
         .await
+    }
+
+    /// Waits until everything that has happened so far is on the disk, whatever is promised.
+    pub(super) async fn until_synced(&self) {
+        let last = self.shard().borrow().store().last();
+        poll_fn(|cx| {
+            if self.with_log(|log| log.is_synced(last)) != Some(false) {
+                return Poll::Ready(());
+            }
+            let mut waiting = self.store_watch().syncs.borrow_mut();
+            waiting.push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Works with the durable store, if there is one.

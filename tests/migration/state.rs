@@ -2,7 +2,6 @@
 
 use crate::support::{Setup, command};
 use smp_server::protocol::Response;
-use smp_server::store::reference::file_names::STORE_LOG;
 use smp_server::store::reference::{
     LoggedMessage, QueueEntry, parse_message_line, parse_notification_line, replay, write_queue,
 };

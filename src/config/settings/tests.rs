@@ -31,10 +31,7 @@ fn with(section: &str, line: &str) -> Result<Settings, SettingsError> {
 #[test]
 fn the_file_of_the_reference() {
     let settings = load(REFERENCE).unwrap();
-    assert_eq!(
-        warnings(&settings),
-        ["in [TRANSPORT] has no effect yet: control_port",]
-    );
+    assert_eq!(warnings(&settings), [""; 0]);
     assert!(settings.storage.enable && settings.storage.log_stats);
     assert_eq!(
         settings.storage.messages.ttl,

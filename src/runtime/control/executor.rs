@@ -1,7 +1,8 @@
 //! The control executor's life.
 
-use super::Control;
+use super::{Control, port};
 use crate::control::{Statistics, StatisticsConfig};
+use crate::runtime::blocking;
 use crate::runtime::core::{CoreMessage, now};
 use crate::runtime::mesh::Mesh;
 use crate::runtime::server::{IO_MEMORY, Report, RunError, Shared};
@@ -57,6 +58,8 @@ async fn serve(
         let (control, stop) = (Rc::clone(&control), Rc::clone(&stop));
         async move { control.receive(|_| stop.look()).await }
     });
+    let (settings, state_dir) = (&shared.settings, &shared.state_dir);
+    let operators = port::open(&control, settings, state_dir, shared.control_port).await?;
     if let Some(site) = &shared.web {
         web::spawn(site);
     }
@@ -80,7 +83,9 @@ async fn serve(
         }
         None => tracing::error!("not every shard has stopped in time"),
     }
+    operators.close().await;
     receiving.cancel().await;
+    blocking::settle(BLOCKING_THREADS).await;
     Ok(())
 }
 

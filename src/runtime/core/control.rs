@@ -1,10 +1,15 @@
 //! What the control executor asks of this one.
 
 use super::{Core, CoreMessage, CoreRouter, Sockets, now};
-use crate::control::ShardSnapshot;
-use crate::relay::OperatorCall;
-use crate::runtime::control::{ControlReply, ControlRequest, Order};
+use crate::control::{Load, ShardSnapshot};
+use crate::relay::{OperatorCall, SessionRef, Timestamp};
+use crate::runtime::control::{ConnectionPage, ControlReply, ControlRequest, Order};
+use crate::runtime::save::SaveRequests;
+use crate::store::AnyStore;
 use std::rc::Rc;
+
+/// Places of the table of sessions that are looked at for one request.
+const PLACES_PER_PAGE: u32 = 256;
 
 impl CoreRouter<'_> {
     /// Does what the control executor wants; some answers follow when a change is durable.
@@ -20,17 +25,55 @@ impl CoreRouter<'_> {
                 match order {
                     Order::Block(info) => shard.block(call, &id, info, effects),
                     Order::Unblock => shard.unblock(call, &id, effects),
+                    Order::Delete => shard.delete(call, &id, effects),
+                    Order::Status => shard.queue_state(call, &id, effects),
                 }
             }
+            ControlRequest::Connections(from) => {
+                let page = core.connection_page(from, self.now);
+                core.reply_to(call, ControlReply::Connections(page));
+            }
+            ControlRequest::Listening(sessions) => {
+                let shard = core.shard.borrow();
+                let listening = sessions.iter().map(|session| shard.listening(*session));
+                core.reply_to(call, ControlReply::Listening(listening.collect()));
+            }
+            ControlRequest::Save => core.save_requests.add(call),
         }
     }
 }
 
 impl Core {
     /// Answers a request of the control executor.
-    pub(super) fn reply_to(&self, call: OperatorCall, reply: ControlReply) {
+    pub fn reply_to(&self, call: OperatorCall, reply: ControlReply) {
         let message = CoreMessage::ControlReply(call.token, Box::new(reply));
         self.mesh.send(call.core, message);
+    }
+
+    /// The connections in some places of the table.
+    fn connection_page(&self, from: u32, now: Timestamp) -> ConnectionPage {
+        let sessions = self.sessions.borrow();
+        let end = from.saturating_add(PLACES_PER_PAGE);
+        let shards = u64::from(self.partitioner.shards());
+        let rows = (from..end).filter_map(|slot| {
+            let (generation, connection) = sessions.table.get(slot as usize)?;
+            let reference = SessionRef {
+                core: self.index,
+                slot,
+                generation: *generation,
+            };
+            let id = u64::from(*generation) * shards + u64::from(self.index);
+            Some((reference, connection.row(id, now)))
+        });
+        ConnectionPage {
+            rows: rows.collect(),
+            next: ((end as usize) < sessions.table.capacity()).then_some(end),
+        }
+    }
+
+    /// Requests to save everything.
+    pub fn save_requests(&self) -> &SaveRequests {
+        &self.save_requests
     }
 
     /// Counts the sockets of a listener from now on.
@@ -66,8 +109,18 @@ impl Core {
             handshakes: self.handshakes.get() as u64,
             steps: self.steps.times(),
             sockets: self.sockets.borrow().iter().map(|s| s.counts()).collect(),
+            load: self.load(shard.store_mut()),
             day,
             durable_active,
+        }
+    }
+
+    fn load(&self, store: &mut AnyStore) -> Load {
+        let (arrived, waiting) = self.mesh.depth();
+        Load {
+            mesh_arrived: arrived as u64,
+            mesh_waiting: waiting as u64,
+            store: store.log().map(|log| log.footprint()).unwrap_or_default(),
         }
     }
 

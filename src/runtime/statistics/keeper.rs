@@ -122,7 +122,6 @@ impl Saves {
     }
 
     /// Has everything saved that was counted until now, and waits for it.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for commands of operators"))]
     pub async fn save(&self) -> Result<(), String> {
         let request = self.request();
         poll_fn(|cx| {

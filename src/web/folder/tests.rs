@@ -47,7 +47,7 @@ fn get_with(folder: &Folder, path: &str, headers: &[(HeaderName, &str)]) -> Resp
     folder.answer(&request(Method::GET, path, headers), false)
 }
 
-fn of<'a>(response: &'a Response, name: HeaderName) -> &'a str {
+fn of(response: &Response, name: HeaderName) -> &str {
     header(response.headers(), name).unwrap_or("")
 }
 

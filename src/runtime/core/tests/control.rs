@@ -76,3 +76,52 @@ fn last_words_are_heard_once_all_have_spoken() {
     let heard = block_on(poll_once(&mut last_words)).unwrap();
     assert_eq!(heard.len(), 2);
 }
+
+#[test]
+fn queues_are_looked_at_and_deleted() {
+    let (cores, control) = cores_and_control(3, QueuePlacement::Remote, Duration::ZERO);
+    let peer = Peer::open(&cores[0], 1);
+    let queue = peer.create(&cores);
+    peer.message(&cores[0], &queue);
+    settle(&cores);
+    let give = |order| answered(&cores, &control, control.order(queue.sender, order));
+    match give(Order::Status) {
+        OperatorAnswer::Is(state) => assert_eq!(state.status, QueueStatus::Active),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(give(Order::Delete), OperatorAnswer::Deleted(1));
+    assert_eq!(give(Order::Status), OperatorAnswer::Unknown);
+}
+
+#[test]
+fn connections_are_told_in_portions_with_what_all_shards_know() {
+    let (cores, control) = cores_and_control(2, QueuePlacement::Remote, Duration::ZERO);
+    let peers: Vec<_> = (0..600)
+        .map(|slot| Peer::open(&cores[1], slot % 100))
+        .collect();
+    peers[5].create(&cores);
+    for place in [7, 7, 599] {
+        let queue = peers[place].create(&cores);
+        peers[place].own(&cores[1], &queue, &Command::Sub);
+        settle(&cores);
+        assert_eq!(peers[place].words(), ["SOK"]);
+    }
+    let mut next = Some((0, 0));
+    let (mut all, mut portions) = (Vec::new(), 0);
+    while let Some(place) = next {
+        let rows;
+        (rows, next) = answered(&cores, &control, control.connections(place));
+        assert!(rows.len() <= 256);
+        all.extend(rows);
+        portions += 1;
+    }
+    assert!(portions >= 4, "{portions}");
+    assert_eq!(all.len(), 600);
+    let mut ids: Vec<_> = all.iter().map(|row| row.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 600);
+    let listening: Vec<_> = all.iter().map(|row| row.listening.messages).collect();
+    assert_eq!(listening.iter().sum::<u64>(), 3);
+    assert_eq!((listening[5], listening[7], listening[599]), (0, 2, 1));
+}
