@@ -20,7 +20,7 @@ mod replay;
 mod statistics;
 mod store_log;
 mod text;
-mod time_text;
+pub mod time_text;
 mod warning;
 mod warning_log;
 
