@@ -2,6 +2,7 @@
 
 use super::control;
 use super::mesh::{self, MeshAlarm};
+use super::metrics;
 use super::partition_key;
 use super::placement;
 use super::shard;
@@ -136,6 +137,8 @@ pub(super) struct Shared {
     pub addresses: Vec<SocketAddr>,
     /// Where the control port is, if it is on.
     pub control_port: Option<SocketAddr>,
+    /// Where metrics are served, if they are.
+    pub metrics: Option<SocketAddr>,
     /// Folder with the state.
     pub state_dir: PathBuf,
     pub shards: u16,
@@ -192,6 +195,9 @@ impl Relay {
             .transpose()?;
         let control_address = control_port.as_ref().map(Reservation::address);
         reservations.extend(control_port);
+        let metrics = metrics::reserve(settings);
+        let metrics_address = metrics.as_ref().map(Reservation::address);
+        reservations.extend(metrics);
         let (web, web_reservations) = Web::prepare(settings).unzip();
         reservations.extend(web_reservations.into_iter().flatten());
         let shutdown = Shutdown::new(shards);
@@ -212,6 +218,7 @@ impl Relay {
             key,
             addresses: addresses.clone(),
             control_port: control_address,
+            metrics: metrics_address,
             state_dir: plan.state_dir.clone(),
             shards: shard_count,
             shutdown: shutdown.clone(),

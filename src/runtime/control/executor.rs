@@ -5,6 +5,7 @@ use crate::control::{Statistics, StatisticsConfig};
 use crate::runtime::blocking;
 use crate::runtime::core::{CoreMessage, now};
 use crate::runtime::mesh::Mesh;
+use crate::runtime::metrics;
 use crate::runtime::server::{IO_MEMORY, Report, RunError, Shared};
 use crate::runtime::shard::whole_seconds;
 use crate::runtime::shutdown::{DRAIN_TIME, Shutdown};
@@ -63,6 +64,7 @@ async fn serve(
     if let Some(site) = &shared.web {
         web::spawn(site);
     }
+    metrics::spawn(&control, &stop, settings, shared.metrics, state_dir);
     let keeping = statistics::keep(Rc::clone(&control), files, Rc::clone(&stop));
     let keeping = spawn_local(keeping);
     // The main thread may have given up already.
