@@ -201,3 +201,67 @@ fn labels_cannot_be_broken_out_of() {
     let line = r#"simplex_smp_info{version="6.5.5.0",rts_options="-N\" 2\n# x \\"} 1"#;
     assert!(text.lines().any(|known| known == line));
 }
+
+/// All texts under a key, however deep.
+fn values<'a>(json: &'a serde_json::Value, key: &str, found: &mut Vec<&'a str>) {
+    match json {
+        serde_json::Value::Array(items) => items.iter().for_each(|item| values(item, key, found)),
+        serde_json::Value::Object(fields) => {
+            for (name, value) in fields {
+                match value.as_str() {
+                    Some(text) if name == key => found.push(text),
+                    _ => values(value, key, found),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_dashboard_asks_for_what_there_is() {
+    let text = text(Stamps::Omitted);
+    let dashboard = include_str!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/scripts/grafana/metrics.json"
+    ));
+    let dashboard: serde_json::Value = serde_json::from_str(dashboard).unwrap();
+    let mut expressions = Vec::new();
+    values(&dashboard, "expr", &mut expressions);
+    values(&dashboard, "definition", &mut expressions);
+    let samples = samples(&text);
+    let known: BTreeSet<_> = samples
+        .keys()
+        .map(|name| name.split('{').next().unwrap())
+        .collect();
+    let labels: BTreeSet<_> = samples
+        .keys()
+        .filter_map(|name| name.split_once('{'))
+        .flat_map(|(_, labels)| labels.split(','))
+        .filter_map(|label| label.split_once('=').map(|(name, _)| name))
+        .collect();
+    let mut asked = BTreeSet::new();
+    for expression in &expressions {
+        let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let names: Vec<_> = words
+            .filter(|word| word.starts_with("simplex_") || word.starts_with("smp_"))
+            .collect();
+        assert_eq!(names.len(), 1, "{expression}");
+        assert!(known.contains(names[0]), "{expression}");
+        asked.insert(names[0]);
+        let grouped = expression.split("by (").skip(1);
+        let grouped = grouped.flat_map(|rest| rest.split(')').next().unwrap().split(", "));
+        for label in grouped {
+            assert!(labels.contains(label), "{expression}");
+        }
+    }
+    assert!(asked.len() > 40, "{asked:?}");
+    let mut legends = Vec::new();
+    values(&dashboard, "legendFormat", &mut legends);
+    for legend in legends {
+        let used = legend.split("{{").skip(1);
+        for label in used.map(|rest| rest.split("}}").next().unwrap()) {
+            assert!(labels.contains(label), "{legend}");
+        }
+    }
+}
