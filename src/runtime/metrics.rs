@@ -11,6 +11,7 @@ use crate::web::{Request, Response, reading, text};
 use bytes::Bytes;
 use futures_lite::future::or;
 use glommio::spawn_local;
+use glommio::sync::Semaphore;
 use glommio::timer::sleep;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
@@ -44,6 +45,8 @@ struct Metrics {
     stop: Rc<Stop>,
     about: About,
     started: Instant,
+    /// Held while metrics are made, so that those who ask at once take no more memory than one.
+    turn: Semaphore,
 }
 
 /// Serves metrics at an address, and writes their file in the state directory at the interval of
@@ -63,6 +66,7 @@ pub fn spawn(
             rts_options: std::env::var(OPTIONS_VARIABLE).ok(),
         },
         started: Instant::now(),
+        turn: Semaphore::new(1),
     });
     if let Some(address) = address {
         spawn_local(serve(Rc::clone(&metrics), address)).detach();
@@ -76,6 +80,7 @@ pub fn spawn(
 impl Metrics {
     /// All of them; nothing once the shards stop.
     async fn render(&self, stamps: Stamps) -> Option<String> {
+        let _turn = self.turn.acquire_permit(1).await.ok()?;
         let overview = or(async { Some(self.control.overview().await) }, async {
             self.stop.requested().await;
             None
