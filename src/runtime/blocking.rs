@@ -1,66 +1,78 @@
-//! The threads beside an executor, at its end.
+//! The threads beside an executor, which do what would block it.
 
-use glommio::spawn_local;
+use glommio::{executor, spawn_local};
+use std::future::Future;
 use std::sync::{Arc, Barrier};
 
-/// Waits until all `threads` beside this executor are done, also with what was asked for by tasks
-/// that are cancelled: glommio's threads panic when the executor is gone before they have answered.
-pub async fn settle(threads: usize) {
+/// Does `work`, and then waits until the `threads` beside this executor have done what they were
+/// given: glommio panics in a thread that finds its executor gone.
+pub async fn finishing<T>(threads: usize, work: impl Future<Output = T>) -> T {
+    let result = work.await;
+    finish(threads).await;
+    result
+}
+
+/// Every thread has to come to the barrier, and has answered everything before that.
+async fn finish(threads: usize) {
     let barrier = Arc::new(Barrier::new(threads));
-    // Each thread takes one and keeps it until the others have theirs.
-    let jobs: Vec<_> = (0..threads)
+    let arrivals: Vec<_> = (0..threads)
         .map(|_| {
             let barrier = Arc::clone(&barrier);
-            let job = move || drop(barrier.wait());
-            spawn_local(async move { glommio::executor().spawn_blocking(job).await })
+            spawn_local(async move {
+                executor().spawn_blocking(move || barrier.wait()).await;
+            })
         })
         .collect();
-    for job in jobs {
-        job.await;
+    for arrival in arrivals {
+        arrival.await;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use glommio::{LocalExecutorBuilder, PoolPlacement};
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use futures_lite::future::yield_now;
+    use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
+    use std::sync::mpsc;
     use std::thread;
     use std::time::Duration;
 
+    const THREADS: usize = 2;
+    /// How long an executor is given to end too early.
+    const PATIENCE: Duration = Duration::from_millis(200);
+
     #[test]
-    fn what_cancelled_tasks_have_asked_for_is_waited_for() {
-        const THREADS: usize = 3;
-        let executor = LocalExecutorBuilder::default()
-            .io_memory(64 << 10)
+    fn work_of_cancelled_tasks_is_waited_for() {
+        let executor = LocalExecutorBuilder::new(Placement::Unbound)
             .blocking_thread_pool_placement(PoolPlacement::Unbound(THREADS))
             .make()
             .unwrap();
-        let done = Arc::new(AtomicUsize::new(0));
-        let asked = Arc::new(AtomicUsize::new(0));
-        executor.run(async {
-            let tasks: Vec<_> = (0..THREADS + 2)
-                .map(|_| {
-                    let (done, asked) = (Arc::clone(&done), Arc::clone(&asked));
-                    spawn_local(async move {
-                        asked.fetch_add(1, Ordering::SeqCst);
-                        let job = move || {
-                            thread::sleep(Duration::from_millis(20));
-                            done.fetch_add(1, Ordering::SeqCst);
-                        };
-                        glommio::executor().spawn_blocking(job).await;
-                    })
-                })
-                .collect();
-            while asked.load(Ordering::SeqCst) < THREADS + 2 {
-                glommio::yield_if_needed().await;
-                futures_lite::future::yield_now().await;
-            }
-            for task in tasks {
-                task.cancel().await;
-            }
-            settle(THREADS).await;
-            assert_eq!(done.load(Ordering::SeqCst), THREADS + 2);
+        let (tell_started, started) = mpsc::channel();
+        let (go_on, told_to_go_on) = mpsc::channel();
+        let (tell_done, done) = mpsc::channel();
+        let (tell_ended, ended) = mpsc::channel();
+        let release = thread::spawn(move || {
+            let ended_early = ended.recv_timeout(PATIENCE).is_ok();
+            go_on.send(()).unwrap();
+            ended_early
         });
+        executor.run(finishing(THREADS, async move {
+            let task = spawn_local(async move {
+                let work = move || {
+                    tell_started.send(()).unwrap();
+                    told_to_go_on.recv().unwrap();
+                    tell_done.send(()).unwrap();
+                };
+                glommio::executor().spawn_blocking(work).await;
+            });
+            while started.try_recv().is_err() {
+                yield_now().await;
+            }
+            task.cancel().await;
+        }));
+        // It may be heard or not.
+        let _ = tell_ended.send(());
+        assert!(done.try_recv().is_ok());
+        assert!(!release.join().unwrap());
     }
 }

@@ -3,20 +3,22 @@
 mod executor;
 mod message;
 pub mod port;
+mod reload;
+pub mod vital_signs;
 
 pub use executor::{Stop, run};
-pub use message::{ConnectionPage, ControlReply, ControlRequest, Order};
+pub use message::{BackupStep, ConnectionPage, ControlReply, ControlRequest, Order};
 
 use super::core::{CoreMessage, now};
 use super::mesh::Mesh;
 use super::requests::Requests;
-use super::statistics::Saves;
+use super::saves::Saves;
 use crate::control::port::ConnectionRow;
 use crate::control::{Overview, SavedStatistics, ShardSnapshot, Statistics};
 use crate::relay::{OperatorAnswer, OperatorCall, Partitioner};
 use crate::store::Id;
 use futures_lite::future::poll_fn;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -41,6 +43,18 @@ pub struct Control {
     last_words: RefCell<BTreeMap<u16, ShardSnapshot>>,
     /// Who waits for them.
     mourner: RefCell<Option<Waker>>,
+    /// Whether a backup is being made.
+    in_backup: Cell<bool>,
+}
+
+/// The right to make a backup, until it is dropped.
+#[derive(Debug)]
+pub struct BackupTurn<'a>(&'a Cell<bool>);
+
+impl Drop for BackupTurn<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
 }
 
 impl Control {
@@ -55,6 +69,7 @@ impl Control {
             saves: Saves::default(),
             last_words: RefCell::default(),
             mourner: RefCell::default(),
+            in_backup: Cell::new(false),
         }
     }
 
@@ -87,6 +102,21 @@ impl Control {
             replies.push(pending.answer().await);
         }
         replies
+    }
+
+    /// Tells every shard something to which nobody waits for an answer.
+    pub fn tell_all(&self, request: impl Fn() -> ControlRequest) {
+        for shard in 0..self.shards() {
+            // An answer to a request that is not open is dropped.
+            let token = self.requests.open().token();
+            self.send(shard, token, request());
+        }
+        self.mesh.announce();
+    }
+
+    /// Takes the right to make a backup; `None` while another is made.
+    pub fn begin_backup(&self) -> Option<BackupTurn<'_>> {
+        (!self.in_backup.replace(true)).then(|| BackupTurn(&self.in_backup))
     }
 
     /// Everything the shards tell about themselves, in their order.
@@ -183,9 +213,9 @@ impl Control {
             ControlReply::Saved(result) => result,
             _ => Ok(()),
         };
-        let shards = replies.into_iter().try_for_each(saved);
+        replies.into_iter().try_for_each(saved)?;
         let statistics = self.saves.save().await;
-        shards.and(statistics.map_err(|e| format!("cannot save statistics: {e}")))
+        statistics.map_err(|error| format!("cannot save statistics: {error}"))
     }
 
     fn send(&self, shard: u16, token: u64, request: ControlRequest) {

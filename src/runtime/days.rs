@@ -1,7 +1,8 @@
 //! Saves when queues were last used: a crash loses at most what is newer than the last save.
 
-use super::asked::{Asked, Saver};
 use super::core::{Core, now};
+use super::saves::Saves;
+use super::stop_request::StopRequest;
 use crate::control::StepKind;
 use crate::store::log::DaysWalk;
 use futures_lite::future::{or, yield_now};
@@ -19,44 +20,45 @@ const SLOTS_PER_STEP: u32 = 16_384;
 /// The task that saves.
 pub struct DayKeeper {
     task: Task<()>,
-    asked: Rc<Asked>,
+    stop: Rc<StopRequest>,
+    saves: Rc<Saves>,
 }
 
 impl DayKeeper {
     /// Begins to save.
     pub fn begin(core: &Rc<Core>) -> Self {
-        let asked = Rc::default();
-        let keeping = keep(Rc::clone(core), Rc::clone(&asked));
+        let (stop, saves) = (Rc::default(), Rc::default());
+        let keeping = keep(Rc::clone(core), Rc::clone(&stop), Rc::clone(&saves));
         let task = core.steps().spawn(StepKind::Maintenance, keeping);
-        Self { task, asked }
+        Self { task, stop, saves }
     }
 
     /// For those who cannot wait until they are saved.
-    pub fn saver(&self) -> Saver {
-        Saver::of(&self.asked)
+    pub fn saves(&self) -> Rc<Saves> {
+        Rc::clone(&self.saves)
     }
 
     /// Saves for the last time, when nothing else runs any more.
     pub async fn finish(self) {
-        self.asked.stop();
+        self.stop.request();
         self.task.await;
     }
 }
 
-async fn keep(core: Rc<Core>, asked: Rc<Asked>) {
-    while !asked.is_stopping() {
-        or(asked.anything(), async {
+async fn keep(core: Rc<Core>, stop: Rc<StopRequest>, saves: Rc<Saves>) {
+    while !stop.is_requested() {
+        let timer = async {
             sleep(INTERVAL).await;
-        })
-        .await;
-        let is_asked = asked.take_save();
+        };
+        or(stop.requested(), or(saves.requested(), timer)).await;
+        let request = saves.count();
         let is_saved = core.shard().borrow_mut().activity().is_saved();
         let result = if is_saved { Ok(()) } else { save(&core).await };
-        if is_asked {
-            asked.answer(result.map_err(|error| error.to_string()));
-        } else if let Err(error) = result {
+        let failure = result.err().map(|error| error.to_string());
+        if let Some(error) = &failure {
             tracing::warn!("cannot save when queues were last used: {error}");
         }
+        saves.finish(request, failure);
     }
 }
 
@@ -68,11 +70,12 @@ async fn save(core: &Core) -> io::Result<()> {
     while core.with_log(|store| store.read_days(&mut walk, SLOTS_PER_STEP)) == Some(true) {
         yield_now().await;
     }
-    if let Some(days) = core.with_log(|store| store.save_read_days(walk)) {
-        glommio::executor()
-            .spawn_blocking(move || days.run())
-            .await?;
-        core.shard().borrow_mut().activity().saved(saving);
-    }
+    let Some(days) = core.with_log(|store| store.save_read_days(walk)) else {
+        return Ok(());
+    };
+    glommio::executor()
+        .spawn_blocking(move || days.run())
+        .await?;
+    core.shard().borrow_mut().activity().saved(saving);
     Ok(())
 }

@@ -49,9 +49,9 @@ struct Metrics {
     turn: Semaphore,
 }
 
-/// Serves metrics at an address, and writes their file in the state directory at the interval of
-/// the settings; what of it fails is logged.
-pub fn spawn(
+/// Listens at an address and serves metrics from then on, and writes their file in the state
+/// directory at the interval of the settings; what of it fails is logged.
+pub async fn start(
     control: &Rc<Control>,
     stop: &Rc<Stop>,
     settings: &Settings,
@@ -69,7 +69,13 @@ pub fn spawn(
         turn: Semaphore::new(1),
     });
     if let Some(address) = address {
-        spawn_local(serve(Rc::clone(&metrics), address)).detach();
+        match Listener::bind(address).await {
+            Ok(listener) => {
+                tracing::info!("Serving metrics on port {}", address.port());
+                spawn_local(serve(Rc::clone(&metrics), listener)).detach();
+            }
+            Err(error) => tracing::error!("metrics are not served: {error}"),
+        }
     }
     if let Some(interval) = settings.storage.prometheus_interval {
         let file = state.join(METRICS_FILE);
@@ -111,15 +117,9 @@ fn page(metrics: String) -> Response {
     response
 }
 
-async fn serve(metrics: Rc<Metrics>, address: SocketAddr) {
+async fn serve(metrics: Rc<Metrics>, listener: Listener) {
     let server = HttpServer::new(async move |request: &Request| metrics.answer(request).await);
-    let error = match Listener::bind(address).await {
-        Ok(listener) => {
-            tracing::info!("Serving metrics on port {}", address.port());
-            server.listen(listener).await
-        }
-        Err(error) => error,
-    };
+    let error = server.listen(listener).await;
     tracing::error!("metrics are not served: {error}");
 }
 

@@ -1,7 +1,7 @@
 //! Saves what is otherwise saved from time to time, when the operator asks.
 
-use super::asked::Saver;
 use super::core::Core;
+use super::saves::Saves;
 use crate::relay::OperatorCall;
 use crate::runtime::control::ControlReply;
 use futures_lite::future::poll_fn;
@@ -39,16 +39,18 @@ impl SaveRequests {
     }
 }
 
-/// Saves everything when asked.
-pub async fn keep_saving(core: Rc<Core>, days: Saver, notes: Option<Saver>) {
+/// What is saved by other tasks, and their names for it.
+pub type Keepers = Vec<(&'static str, Rc<Saves>)>;
+
+/// Has everything saved when asked: the log, and what these tasks keep.
+pub async fn save_on_request(core: Rc<Core>, keepers: Keepers) {
     loop {
         let calls = core.save_requests().next().await;
-        let saved = days.save().await;
-        let mut result = saved.map_err(|e| format!("cannot save when queues were last used: {e}"));
         core.until_synced().await;
-        if let Some(notes) = &notes {
-            let saved = notes.save().await;
-            result = result.and(saved.map_err(|e| format!("cannot save notifications: {e}")));
+        let mut result = Ok(());
+        for (what, saves) in &keepers {
+            let saved = saves.save().await;
+            result = result.and(saved.map_err(|error| format!("cannot save {what}: {error}")));
         }
         for call in calls {
             core.reply_to(call, ControlReply::Saved(result.clone()));

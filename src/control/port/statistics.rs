@@ -53,7 +53,7 @@ pub fn statistics(overview: &Overview, role: Role) -> String {
     lines.line("notifiers", totals.notifiers);
     lines.line("msgCount", totals.messages);
     lines.line("ntfCount", overview.waiting_notifications);
-    if role == Role::Admin {
+    if role >= Role::Admin {
         lines.line("ntfCount 2", overview.waiting_notifications);
     }
     lines.requests(

@@ -11,7 +11,7 @@ use crate::store::ActiveDays;
 use std::io;
 
 /// The file, beside the segments.
-pub(super) const FILE: &str = "active-days";
+pub const FILE: &str = "active-days";
 /// First bytes of the file; the last one is the version.
 const MAGIC: [u8; 8] = *b"smp-day\x01";
 /// Bytes of a queue: its birth and two days.
@@ -49,6 +49,15 @@ impl Default for DaysWalk {
     }
 }
 
+impl DaysWalk {
+    /// What a file with everything that was read contains.
+    pub fn into_content(mut self) -> Vec<u8> {
+        let crc = crc32c::crc32c(&self.content);
+        self.content.extend_from_slice(&crc.to_le_bytes());
+        self.content
+    }
+}
+
 impl<D: Disk> LogStore<D> {
     /// Reads the days of the next slots; says whether there are more.
     pub fn read_days(&self, walk: &mut DaysWalk, slots: u32) -> bool {
@@ -67,12 +76,10 @@ impl<D: Disk> LogStore<D> {
     }
 
     /// What was read, to be saved.
-    pub fn save_read_days(&self, mut walk: DaysWalk) -> SaveDays<D> {
-        let crc = crc32c::crc32c(&walk.content);
-        walk.content.extend_from_slice(&crc.to_le_bytes());
+    pub fn save_read_days(&self, walk: DaysWalk) -> SaveDays<D> {
         SaveDays {
             disk: self.journal.disk.clone(),
-            content: walk.content,
+            content: walk.into_content(),
         }
     }
 
