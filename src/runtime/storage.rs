@@ -170,11 +170,15 @@ impl Core {
 pub async fn keep_durable(core: Rc<Core>, promise: Durability) -> SyncFailed {
     loop {
         let request = core.store_work(LogStore::pending_sync).await;
+        let began = Instant::now();
         let result = glommio::executor()
             .spawn_blocking(move || request.run())
             .await;
         match result {
-            Ok(upto) => core.synced(upto),
+            Ok(upto) => {
+                core.note_commit(began.elapsed());
+                core.synced(upto);
+            }
             Err(failure) => return failure,
         }
         if promise == Durability::Process {
