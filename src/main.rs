@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Command::Start(options) => start::run(&options, &directories, console, serve::serve),
         Command::Delete(_) => delete::run(&directories, console),
         Command::Journal(options) => reference_storage::journal(&options, &directories),
-        Command::Database(_) => reference_storage::database(&directories),
+        Command::Database(_) => reference_storage::database(),
         Command::Import(options) => import::run(&options, &directories, console),
         Command::Export(options) => export::run(&options, &directories, console),
         Command::Backup(options) => backup::run(&options, &directories, console),

@@ -279,8 +279,9 @@ mod tests {
         assert!(!plain.maintenance && !plain.skip_warnings && !plain.init);
         let all = start(
             "-m --compact-log --log-level note --skip-warnings --confirm-migrations up \
-             --init --dir /d",
+             --repair --init --dir /d",
         );
+        assert!(!plain.repair && all.repair);
         assert!(all.maintenance && all.compact_log && all.skip_warnings && all.init);
         assert_eq!(all.log_level, LogLevel::Note);
         assert_eq!(all.dir.as_deref(), Some(Path::new("/d")));
@@ -289,9 +290,9 @@ mod tests {
 
     #[test]
     fn options_of_import_and_export() {
-        match parsed("import --skip-warnings --dir /d") {
+        match parsed("import --check --skip-warnings --dir /d") {
             Ok(Command::Import(options)) => {
-                assert!(options.skip_warnings);
+                assert!(options.check && options.skip_warnings);
                 assert_eq!(options.dir.as_deref(), Some(Path::new("/d")));
             }
             other => panic!("{other:?}"),

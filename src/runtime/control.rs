@@ -3,6 +3,8 @@
 mod executor;
 mod message;
 pub mod port;
+mod reload;
+pub mod vital_signs;
 
 pub use executor::{Stop, run};
 pub use message::{BackupStep, ConnectionPage, ControlReply, ControlRequest, Order};
@@ -10,7 +12,7 @@ pub use message::{BackupStep, ConnectionPage, ControlReply, ControlRequest, Orde
 use super::core::{CoreMessage, now};
 use super::mesh::Mesh;
 use super::requests::Requests;
-use super::statistics::Saves;
+use super::saves::Saves;
 use crate::control::port::ConnectionRow;
 use crate::control::{Overview, SavedStatistics, ShardSnapshot, Statistics};
 use crate::relay::{OperatorAnswer, OperatorCall, Partitioner};
@@ -209,7 +211,9 @@ impl Control {
             ControlReply::Saved(result) => result,
             _ => Ok(()),
         };
-        replies.into_iter().try_for_each(saved)
+        replies.into_iter().try_for_each(saved)?;
+        let statistics = self.saves.save().await;
+        statistics.map_err(|error| format!("cannot save statistics: {error}"))
     }
 
     fn send(&self, shard: u16, token: u64, request: ControlRequest) {

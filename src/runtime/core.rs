@@ -19,6 +19,7 @@ use freeze::Freeze;
 use idle::IdleRound;
 
 use super::mesh::Mesh;
+use super::online_credential::OnlineCredential;
 use super::registration::Registrations;
 use super::save::SaveRequests;
 use super::steps::Steps;
@@ -82,6 +83,8 @@ pub struct Core {
     sockets: RefCell<Vec<Rc<Sockets>>>,
     /// The executor's main task, which looks at the shutdown flag.
     main: RefCell<Option<Waker>>,
+    /// What new connections are shown.
+    credential: RefCell<Option<OnlineCredential>>,
     /// Whether the shard is held still, and what waits for it.
     freeze: Freeze,
 }
@@ -120,6 +123,7 @@ impl Core {
             idle: RefCell::default(),
             sockets: RefCell::default(),
             main: RefCell::default(),
+            credential: RefCell::default(),
             freeze: Freeze::default(),
         }
     }
@@ -170,6 +174,16 @@ impl Core {
         for (_, (_, connection)) in &self.sessions.borrow().table {
             connection.wake();
         }
+    }
+
+    /// Shows this credential to new connections.
+    pub fn use_credential(&self, credential: OnlineCredential) {
+        *self.credential.borrow_mut() = Some(credential);
+    }
+
+    /// What a new connection is shown; there is none before the first is set.
+    pub fn credential(&self) -> Option<OnlineCredential> {
+        self.credential.borrow().clone()
     }
 
     /// Remembers the executor's main task.

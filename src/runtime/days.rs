@@ -1,12 +1,14 @@
 //! Saves when queues were last used: a crash loses at most what is newer than the last save.
 
 use super::core::{Core, now};
+use super::saves::Saves;
 use super::stop_request::StopRequest;
 use crate::control::StepKind;
 use crate::store::log::DaysWalk;
 use futures_lite::future::{or, yield_now};
 use glommio::Task;
 use glommio::timer::sleep;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,15 +21,21 @@ const SLOTS_PER_STEP: u32 = 16_384;
 pub struct DayKeeper {
     task: Task<()>,
     stop: Rc<StopRequest>,
+    saves: Rc<Saves>,
 }
 
 impl DayKeeper {
     /// Begins to save.
     pub fn begin(core: &Rc<Core>) -> Self {
-        let stop = Rc::default();
-        let keeping = keep(Rc::clone(core), Rc::clone(&stop));
+        let (stop, saves) = (Rc::default(), Rc::default());
+        let keeping = keep(Rc::clone(core), Rc::clone(&stop), Rc::clone(&saves));
         let task = core.steps().spawn(StepKind::Maintenance, keeping);
-        Self { task, stop }
+        Self { task, stop, saves }
+    }
+
+    /// For those who cannot wait until they are saved.
+    pub fn saves(&self) -> Rc<Saves> {
+        Rc::clone(&self.saves)
     }
 
     /// Saves for the last time, when nothing else runs any more.
@@ -37,19 +45,24 @@ impl DayKeeper {
     }
 }
 
-async fn keep(core: Rc<Core>, stop: Rc<StopRequest>) {
+async fn keep(core: Rc<Core>, stop: Rc<StopRequest>, saves: Rc<Saves>) {
     while !stop.is_requested() {
-        or(stop.requested(), async {
+        let timer = async {
             sleep(INTERVAL).await;
-        })
-        .await;
-        if !core.shard().borrow_mut().activity().is_saved() {
-            save(&core).await;
+        };
+        or(stop.requested(), or(saves.requested(), timer)).await;
+        let request = saves.count();
+        let is_saved = core.shard().borrow_mut().activity().is_saved();
+        let result = if is_saved { Ok(()) } else { save(&core).await };
+        let failure = result.err().map(|error| error.to_string());
+        if let Some(error) = &failure {
+            tracing::warn!("cannot save when queues were last used: {error}");
         }
+        saves.finish(request, failure);
     }
 }
 
-async fn save(core: &Core) {
+async fn save(core: &Core) -> io::Result<()> {
     let seconds = now().seconds();
     // What is noted while the parts are read may be saved as well, but is not known to be.
     let saving = core.shard().borrow_mut().activity().before_saving(seconds);
@@ -58,10 +71,11 @@ async fn save(core: &Core) {
         yield_now().await;
     }
     let Some(days) = core.with_log(|store| store.save_read_days(walk)) else {
-        return;
+        return Ok(());
     };
-    match glommio::executor().spawn_blocking(move || days.run()).await {
-        Ok(()) => core.shard().borrow_mut().activity().saved(saving),
-        Err(error) => tracing::warn!("cannot save when queues were last used: {error}"),
-    }
+    glommio::executor()
+        .spawn_blocking(move || days.run())
+        .await?;
+    core.shard().borrow_mut().activity().saved(saving);
+    Ok(())
 }

@@ -4,6 +4,7 @@
 //! half of the connections and write the same files.
 
 use super::backup;
+use crate::store::hand_over;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
@@ -61,6 +62,7 @@ impl StateLock {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(&path).map_err(failed)?;
+        hand_over(state, &path);
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
                 backup::complete(state)

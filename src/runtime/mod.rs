@@ -5,6 +5,7 @@
 //! control executor serves operators. Executors talk only through the mesh.
 
 pub mod backup;
+mod blocking;
 mod connection;
 mod control;
 mod core;
@@ -14,23 +15,30 @@ pub mod lock;
 mod mesh;
 pub mod migration;
 mod notes;
+mod online_credential;
 mod partition_key;
 mod placement;
+mod ports;
+mod prepare;
 mod probe;
 mod registration;
 mod requests;
 mod save;
+mod saves;
 mod server;
+mod service_manager;
 mod shard;
 mod shutdown;
 mod statistics;
 mod steps;
 mod stop_request;
 mod storage;
+mod supervisor;
 mod sweeps;
 mod timers;
 mod web;
 
+pub use ports::Ports;
 pub use probe::try_executors;
-pub use server::{RelayPlan, RunError, Served, run};
+pub use server::{RelayPlan, RunError, Served, maintain, run};
 pub use statistics::{DAILY_LOG, METRICS_FILE};

@@ -1,18 +1,13 @@
 //! Saves what is otherwise saved from time to time, when the operator asks.
 
 use super::core::Core;
-use super::notes::NoteSaver;
+use super::saves::Saves;
 use crate::relay::OperatorCall;
 use crate::runtime::control::ControlReply;
-use futures_lite::future::{or, poll_fn};
-use glommio::timer::sleep;
+use futures_lite::future::poll_fn;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
-
-/// Time between two saves of the days on which queues were used: a crash loses at most that much.
-const DAYS_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Operators that have asked for a save, and the task that does it.
 #[derive(Debug, Default)]
@@ -44,26 +39,18 @@ impl SaveRequests {
     }
 }
 
-/// Saves from time to time when queues were last used, and everything when asked.
-pub async fn keep_saving(core: Rc<Core>, notes: Option<NoteSaver>) {
+/// What is saved by other tasks, and their names for it.
+pub type Keepers = Vec<(&'static str, Rc<Saves>)>;
+
+/// Has everything saved when asked: the log, and what these tasks keep.
+pub async fn save_on_request(core: Rc<Core>, keepers: Keepers) {
     loop {
-        let calls = or(core.save_requests().next(), async {
-            sleep(DAYS_INTERVAL).await;
-            Vec::new()
-        })
-        .await;
-        let days = core.save_days().await;
-        let mut result = days.map_err(|e| format!("cannot save when queues were last used: {e}"));
-        if calls.is_empty() {
-            if let Err(error) = result {
-                tracing::warn!("{error}");
-            }
-            continue;
-        }
+        let calls = core.save_requests().next().await;
         core.until_synced().await;
-        if let Some(notes) = &notes {
-            let saved = notes.save().await;
-            result = result.and(saved.map_err(|e| format!("cannot save notifications: {e}")));
+        let mut result = Ok(());
+        for (what, saves) in &keepers {
+            let saved = saves.save().await;
+            result = result.and(saved.map_err(|error| format!("cannot save {what}: {error}")));
         }
         for call in calls {
             core.reply_to(call, ControlReply::Saved(result.clone()));

@@ -1,5 +1,6 @@
 //! The executor of a shard.
 
+use super::blocking;
 use super::connection::Acceptor;
 use super::core::{Core, CoreMessage, Sockets};
 use super::days::DayKeeper;
@@ -45,7 +46,8 @@ pub fn run(
         .io_memory(IO_MEMORY)
         .blocking_thread_pool_placement(PoolPlacement::Unbound(storage::BLOCKING_THREADS))
         .make()?;
-    executor.run(run_executor(index, shared, store, mesh, report))
+    let work = run_executor(index, shared, store, mesh, report);
+    executor.run(blocking::finishing(storage::BLOCKING_THREADS, work))
 }
 
 /// Seconds without their fraction.
@@ -85,12 +87,11 @@ async fn run_executor(
         ChaCha20Rng::from_os_rng(),
         settings.relay.pending_end_interval,
     ));
+    core.use_credential(shared.online.clone());
     let days = DayKeeper::begin(&core);
     let notes = NoteKeeper::begin(&core, settings.storage.restore_messages);
     let acceptor = Rc::new(Acceptor {
         core: Rc::clone(&core),
-        tls: Arc::clone(&shared.tls),
-        identity: Arc::clone(&shared.identity),
         tls_setup_timeout: settings.relay.tls_setup_timeout,
         handshake_timeout: settings.relay.handshake_timeout,
         max_connections: settings
@@ -126,8 +127,9 @@ async fn run_executor(
         steps.spawn(Maintenance, storage::keep_space(Rc::clone(&core))),
         steps.spawn(Maintenance, storage::maintain(Rc::clone(&core))),
         steps.spawn(Maintenance, {
-            let saver = notes.as_ref().map(NoteKeeper::saver);
-            save::keep_saving(Rc::clone(&core), saver)
+            let mut keepers = vec![("when queues were last used", days.saves())];
+            keepers.extend(notes.iter().map(|notes| ("notifications", notes.saves())));
+            save::save_on_request(Rc::clone(&core), keepers)
         }),
         steps.spawn(Maintenance, storage::check_aliases(Rc::clone(&core))),
         steps.spawn(Maintenance, {

@@ -7,15 +7,13 @@ use crate::config::values::Durability;
 use crate::crypto::hash;
 use crate::relay::Partitioner;
 use crate::store::log::{
-    Directory, LogOptions, LogStore, OpenError, Partitions, PrepareSegment, Promise, RehomeError,
-    RemoveSegment, StoreDirectory, SyncFailed,
+    Directory, LogOptions, LogStore, OpenError, PrepareSegment, Promise, RemoveSegment,
+    StoreDirectory, SyncFailed,
 };
 use crate::store::{AnyStore, Lsn, MemoryStore, Store};
 use futures_lite::future::{poll_fn, yield_now};
 use glommio::timer::sleep;
 use std::cell::{Cell, RefCell};
-use std::io;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -60,53 +58,6 @@ impl StoreWatch {
     pub fn wake(&self) {
         self.tasks.take().into_iter().for_each(Waker::wake);
     }
-}
-
-/// Finds the logs of a state directory, or begins them; `None` when nothing is to be kept.
-///
-/// Everything is moved when the number of shards is another than before. With `salvage` it is
-/// written again as far as it can be read.
-pub fn prepare(
-    settings: &Settings,
-    state_dir: &Path,
-    partitioner: &Partitioner,
-    key: &[u8; 16],
-    salvage: bool,
-) -> Result<Option<StoreDirectory>, RehomeError> {
-    if !settings.storage.enable {
-        return Ok(None);
-    }
-    let shards = partitioner.shards();
-    let mut directory = StoreDirectory::open(state_dir, shards)?;
-    let options = options(settings, key);
-    if salvage {
-        let before = Partitioner::new(key, directory.shards());
-        let partitions: Arc<dyn Partitions> = Arc::new(before);
-        let (report, kept) = directory.salvage(&partitions, &options)?;
-        for damage in &report.damage {
-            tracing::warn!("skipped: {damage}");
-        }
-        if report.damage.is_empty() {
-            // Nothing was left out, so nothing is worth keeping.
-            let _ = std::fs::remove_dir_all(&kept);
-        } else {
-            tracing::warn!("the damaged logs are kept in {}", kept.display());
-        }
-    }
-    if directory.shards() != shards {
-        tracing::info!(
-            "moving queues from {} shards to {shards}...",
-            directory.shards()
-        );
-        let partitions: Arc<dyn Partitions> = Arc::new(partitioner.clone());
-        let report = directory.rehome(shards, &partitions, &options)?;
-        tracing::info!(
-            "moved {} queues and {} messages",
-            report.moved.queues,
-            report.moved.messages
-        );
-    }
-    Ok(Some(directory))
 }
 
 /// Opens the store of a shard.
@@ -208,14 +159,6 @@ impl Core {
         .await;
     }
 
-    /// Saves when queues were last used, beside the executor.
-    pub(super) async fn save_days(&self) -> io::Result<()> {
-        match self.with_log(|store| store.save_days()) {
-            Some(days) => glommio::executor().spawn_blocking(move || days.run()).await,
-            None => Ok(()),
-        }
-    }
-
     /// Works with the durable store, if there is one.
     pub(super) fn with_log<T>(&self, work: impl FnOnce(&mut LogStore) -> T) -> Option<T> {
         self.shard().borrow_mut().store_mut().log().map(work)
@@ -311,4 +254,9 @@ pub async fn check_aliases(core: Rc<Core>) {
 /// Makes the last changes durable, when nothing else runs any more.
 pub fn finish(core: &Core) -> Result<(), SyncFailed> {
     core.with_log(LogStore::finish).unwrap_or(Ok(()))
+}
+
+/// [`finish`] for a store that nobody has used.
+pub fn close(mut store: AnyStore) -> Result<(), SyncFailed> {
+    store.log().map_or(Ok(()), LogStore::finish)
 }

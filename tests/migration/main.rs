@@ -1,6 +1,8 @@
 //! The state of a reference server is taken over as it is, and given back.
 
 mod clients;
+mod owner;
+mod stale;
 mod state;
 #[path = "../support/mod.rs"]
 mod support;
@@ -8,7 +10,6 @@ mod support;
 use clients::{expect_everybody_served, expect_everything_delivered, expect_notified};
 use smp_server::protocol::handshake::ServiceRole;
 use smp_server::store::reference::file_names::{MESSAGES, NOTIFICATIONS, STATISTICS, STORE_LOG};
-use smp_server::store::reference::{replay, write_queue};
 use state::*;
 use std::fs;
 use std::process::Stdio;
@@ -219,21 +220,6 @@ fn more_warnings_than_anybody_reads_are_in_a_file() {
 
 /// Queues of the large state: enough that an import takes a while.
 const MANY: usize = 20_000;
-
-/// Store logs of `count` queues that differ from a recorded one in their ids.
-fn many_queues(count: usize) -> Vec<u8> {
-    let replayed = replay(&*fs::read(fixture("var").join(STORE_LOG)).unwrap()).unwrap();
-    let mut entry = replayed.into_queues().find(|e| e.link.is_none()).unwrap();
-    entry.record.notifier = None;
-    let mut text = Vec::new();
-    for n in 0..count {
-        let number = (n as u64).to_be_bytes();
-        entry.record.recipient_id[..8].copy_from_slice(&number);
-        entry.record.sender_id[..8].copy_from_slice(&number);
-        write_queue(&mut text, &entry.record, None);
-    }
-    text
-}
 
 #[test]
 fn an_import_that_is_killed_leaves_the_original_files_and_nothing_else() {

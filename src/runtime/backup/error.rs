@@ -16,6 +16,9 @@ pub enum BackupError {
         /// Why.
         source: io::Error,
     },
+    /// There is no secret under which ids can be found.
+    #[error(transparent)]
+    Key(#[from] crate::runtime::partition_key::KeyError),
     /// The directory is in use.
     #[error("{} is not empty: choose a directory that does not exist yet", .0.display())]
     NotEmpty(PathBuf),
@@ -65,6 +68,9 @@ pub enum BackupError {
     /// One backup at a time.
     #[error("another backup is being made, wait for its end")]
     AnotherRuns,
+    /// The relay ends.
+    #[error("the server stops")]
+    Stopping,
     /// The shards were not still at the same time.
     #[error("the shards could not be held together in time, try again when there is less to do")]
     NotStill,
@@ -87,6 +93,9 @@ pub enum RestoreError {
         /// Why.
         source: io::Error,
     },
+    /// There is no secret under which ids can be found.
+    #[error(transparent)]
+    Key(#[from] crate::runtime::partition_key::KeyError),
     /// There is no list of files.
     #[error(
         "{at} is no complete backup: it has no {name}. A backup that was interrupted ends in .partial",

@@ -170,11 +170,10 @@ fn stage(
 
 /// Opens what was written, to see that it is what was backed up.
 fn check_staged(unfinished: &Path, manifest: &BackupManifest) -> Result<(), RestoreError> {
-    let key = partition_key::load(unfinished)
-        .map_err(|(file, source)| RestoreError::Io { file, source })?;
     let store = StoreDirectory::find(unfinished)?;
     let totals = match store {
         Some(store) => {
+            let key = partition_key::of_store(unfinished, Some(&store))?;
             let homes: Arc<dyn Partitions> = Arc::new(Partitioner::new(&key, store.shards()));
             store.totals(&homes, &read_only())?
         }

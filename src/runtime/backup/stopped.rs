@@ -19,8 +19,7 @@ pub fn back_up_stopped(
 ) -> Result<BackupManifest, BackupError> {
     let state = &places.state;
     let store = StoreDirectory::find(state)?.ok_or_else(|| BackupError::NoStore(state.clone()))?;
-    let key =
-        partition_key::load(state).map_err(|(file, source)| BackupError::Io { file, source })?;
+    let key = partition_key::of_store(state, Some(&store))?;
     let homes: Arc<dyn Partitions> = Arc::new(Partitioner::new(&key, store.shards()));
     let totals = store.totals(&homes, &read_only())?;
     let sources = places.sources(&store, configuration);

@@ -131,8 +131,8 @@ impl Server {
     #[track_caller]
     fn assert_is_complete(&self, shards: u16) {
         let state = &self.places.state;
-        let key = partition_key::load(state).unwrap();
         let mut directory = StoreDirectory::find(state).unwrap().unwrap();
+        let key = partition_key::of_store(state, Some(&directory)).unwrap();
         let partitioner = Partitioner::new(&key, shards);
         let homes: Arc<dyn Partitions> = Arc::new(partitioner.clone());
         if directory.shards() != shards {

@@ -1,8 +1,10 @@
 //! The control executor's life.
 
-use super::{Control, port};
+use super::reload::reload_on_request;
+use super::{Control, port, vital_signs};
 use crate::control::{Statistics, StatisticsConfig};
 use crate::runtime::backup::{BackupSource, Places};
+use crate::runtime::blocking;
 use crate::runtime::core::{CoreMessage, now};
 use crate::runtime::mesh::Mesh;
 use crate::runtime::server::{IO_MEMORY, Report, RunError, Shared};
@@ -13,13 +15,14 @@ use crate::runtime::web;
 use futures_lite::future::{or, poll_fn};
 use glommio::timer::sleep;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement, spawn_local};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-/// Threads beside the executor, for files: a backup keeps one busy.
+/// Threads beside the executor, for files: one for pages and statistics while a backup keeps the
+/// other busy.
 const BLOCKING_THREADS: usize = 2;
 /// How long the shards' last words are waited for after they should have stopped.
 const GRACE: Duration = Duration::from_secs(10);
@@ -27,7 +30,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Runs the control executor on this thread until the relay stops.
 pub fn run(
     placement: Placement,
-    shared: &Shared,
+    shared: Arc<Shared>,
     mesh: Mesh<CoreMessage>,
     report: &mpsc::Sender<Report>,
 ) -> Result<(), RunError> {
@@ -44,12 +47,13 @@ pub fn run(
     };
     let statistics = Statistics::new(config, saved, now().nanos);
     let control = Rc::new(Control::new(shared.partitioner.clone(), mesh, statistics));
-    executor.run(serve(control, shared, files, report))
+    let work = serve(control, &shared, files, report);
+    executor.run(blocking::finishing(BLOCKING_THREADS, work))
 }
 
 async fn serve(
     control: Rc<Control>,
-    shared: &Shared,
+    shared: &Arc<Shared>,
     files: StatisticsFiles,
     report: &mpsc::Sender<Report>,
 ) -> Result<(), RunError> {
@@ -65,10 +69,22 @@ async fn serve(
             configuration: shared.config_dir.clone(),
         },
         store: shared.store_directory.clone(),
+        stop: Rc::clone(&stop),
     };
     let operators = port::open(&control, settings, state_dir, shared.control_port, source).await?;
     if let Some(site) = &shared.web {
-        web::spawn(site);
+        web::start(site).await;
+    }
+    let reloading = reload_on_request(
+        Rc::clone(&control),
+        Arc::clone(shared),
+        Rc::clone(&stop),
+        report.clone(),
+    );
+    let mut tasks = vec![spawn_local(reloading)];
+    if let Some(interval) = shared.vital_signs {
+        let showing = vital_signs::show(Rc::clone(&control), interval, report.clone());
+        tasks.push(spawn_local(showing));
     }
     let keeping = statistics::keep(Rc::clone(&control), files, Rc::clone(&stop));
     let keeping = spawn_local(keeping);
@@ -90,28 +106,35 @@ async fn serve(
         }
         None => tracing::error!("not every shard has stopped in time"),
     }
+    for task in tasks {
+        task.cancel().await;
+    }
     operators.close().await;
     receiving.cancel().await;
     Ok(())
 }
 
-/// The request to stop, which comes with a wake-up of the mesh.
+/// What signals ask for, which comes with a wake-up of the mesh.
 #[derive(Debug)]
 pub struct Stop {
     shutdown: Shutdown,
+    /// Reloads that were noticed.
+    reloads: Cell<usize>,
     waiting: RefCell<Vec<Waker>>,
 }
 
 impl Stop {
     fn new(shutdown: Shutdown) -> Self {
         Self {
+            reloads: Cell::new(shutdown.reloads()),
             shutdown,
             waiting: RefCell::default(),
         }
     }
 
     fn look(&self) {
-        if self.shutdown.is_requested() {
+        let reloads = self.shutdown.reloads();
+        if self.shutdown.is_requested() || self.reloads.replace(reloads) != reloads {
             self.waiting.take().into_iter().for_each(Waker::wake);
         }
     }
@@ -119,6 +142,19 @@ impl Stop {
     /// Whether a stop is requested.
     pub fn is_requested(&self) -> bool {
         self.shutdown.is_requested()
+    }
+
+    /// Waits until more than so many reloads were asked for; how many there were then.
+    pub async fn reloads_beyond(&self, seen: usize) -> usize {
+        poll_fn(|cx| {
+            let reloads = self.shutdown.reloads();
+            if reloads > seen {
+                return Poll::Ready(reloads);
+            }
+            self.waiting.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
     }
 
     /// Waits for the request to stop.

@@ -4,6 +4,7 @@ use crate::control::ShardSnapshot;
 use crate::control::port::ConnectionRow;
 use crate::protocol::error::BlockingInfo;
 use crate::relay::{Listening, NotesWalk, OperatorAnswer, SessionRef};
+use crate::runtime::online_credential::OnlineCredential;
 use crate::store::Id;
 use crate::store::log::{Cut, DaysWalk, NotesBatch};
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub enum ControlRequest {
     Listening(Arc<[SessionRef]>),
     /// Save everything there is to save.
     Save,
+    /// Use this credential for new connections.
+    Use(OnlineCredential),
 }
 
 /// A shard's part in a backup, in this order.
@@ -76,6 +79,8 @@ pub enum ControlReply {
     Listening(Vec<Listening>),
     /// To [`ControlRequest::Save`]: what failed, if anything did.
     Saved(Result<(), String>),
+    /// To [`ControlRequest::Use`].
+    Used,
 }
 
 /// Connections of one executor.

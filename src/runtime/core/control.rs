@@ -46,6 +46,10 @@ impl CoreRouter<'_> {
                 core.reply_to(call, ControlReply::Listening(listening.collect()));
             }
             ControlRequest::Save => core.save_requests.add(call),
+            ControlRequest::Use(credential) => {
+                core.use_credential(credential);
+                core.reply_to(call, ControlReply::Used);
+            }
         }
     }
 }

@@ -6,13 +6,11 @@ use crate::config::Settings;
 use crate::control::{PendingRows, SavedStatistics, StatisticsRecord};
 use crate::runtime::control::{Control, Stop};
 use crate::runtime::core::now;
-use futures_lite::future::{or, poll_fn};
+use futures_lite::future::or;
 use glommio::timer::sleep;
-use std::cell::{Cell, RefCell};
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -100,61 +98,6 @@ impl StatisticsFiles {
     }
 }
 
-/// Requests to save at once.
-#[derive(Debug, Default)]
-pub struct Saves {
-    requested: Cell<u64>,
-    done: Cell<u64>,
-    /// What was wrong with the last save.
-    failure: RefCell<Option<String>>,
-    keeper: RefCell<Option<Waker>>,
-    waiting: RefCell<Vec<Waker>>,
-}
-
-impl Saves {
-    /// Has everything saved soon.
-    pub fn request(&self) -> u64 {
-        self.requested.set(self.requested.get() + 1);
-        if let Some(keeper) = self.keeper.take() {
-            keeper.wake();
-        }
-        self.requested.get()
-    }
-
-    /// Has everything saved that was counted until now, and waits for it.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for commands of operators"))]
-    pub async fn save(&self) -> Result<(), String> {
-        let request = self.request();
-        poll_fn(|cx| {
-            if self.done.get() >= request {
-                return Poll::Ready(());
-            }
-            self.waiting.borrow_mut().push(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
-        self.failure.borrow().clone().map_or(Ok(()), Err)
-    }
-
-    async fn requested(&self) {
-        poll_fn(|cx| {
-            if self.requested.get() > self.done.get() {
-                return Poll::Ready(());
-            }
-            *self.keeper.borrow_mut() = Some(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-
-    /// Every request up to one was carried out.
-    fn finish(&self, request: u64, failure: Option<String>) {
-        self.done.set(request);
-        *self.failure.borrow_mut() = failure;
-        self.waiting.take().into_iter().for_each(Waker::wake);
-    }
-}
-
 /// Saves until a stop is requested; gives the files back for the last time.
 pub async fn keep(
     control: Rc<Control>,
@@ -163,7 +106,7 @@ pub async fn keep(
 ) -> StatisticsFiles {
     let mut failing = false;
     while !stop.is_requested() {
-        let request = control.saves().requested.get();
+        let request = control.saves().count();
         let now_ns = now().nanos;
         let snapshots = async { Some(control.snapshots().await) };
         let stopped = async {

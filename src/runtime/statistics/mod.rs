@@ -8,5 +8,5 @@ mod record_file;
 pub const METRICS_FILE: &str = "smp-server-metrics.txt";
 
 pub use daily_log::DAILY_LOG;
-pub use keeper::{Saves, StatisticsFiles, keep, save};
+pub use keeper::{StatisticsFiles, keep, save};
 pub use record_file::{FILE as RECORD_FILE, RecordFile, RecordFileError};

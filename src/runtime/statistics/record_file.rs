@@ -1,6 +1,7 @@
 //! The file of statistics in the state directory.
 
 use crate::control::{RecordError, StatisticsRecord};
+use crate::store::hand_over;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -97,6 +98,7 @@ impl RecordFile {
         let mut file = File::create(&unfinished)?;
         file.write_all(content)?;
         file.sync_all()?;
+        hand_over(&self.directory, &unfinished);
         fs::rename(&unfinished, self.path(""))?;
         File::open(&self.directory)?.sync_all()
     }

@@ -3,10 +3,13 @@
 //! It is filled beside the place where it will be and moved there when it is complete and durable:
 //! whenever the process ends, there is all of it or nothing.
 
-use super::rehome::{Manifest, STORE_FOLDER, generation, write_manifest};
+use super::manifest::{Manifest, generation};
+use super::origin::Origin;
+use super::rehome::{DAMAGED, STORE_FOLDER};
 use super::rehome_error::{RehomeError, at};
 use super::targets::Targets;
 use super::{Directory, LogOptions, Partitions};
+use crate::store::hand_over;
 use crate::store::reference::{ImportSink, SinkError, Statistics};
 use crate::store::{
     ActiveDays, Id, LinkContent, Message, Note, QueueRecord, ServiceRecord, StoreError, Totals,
@@ -52,19 +55,23 @@ impl<'a> ImportedStore<'a> {
         Directory::open(&path).map_err(at(&path))?;
         let first = generation(&path, this.manifest.generation);
         this.targets = Some(Targets::begin(&first, shards, partitions, options)?);
+        // Whoever starts next can remove this if it stays.
+        hand_over(state, &path);
         Ok(this)
     }
 
     /// Puts the store in the place of one that holds nothing, and tells what it holds.
-    pub fn publish(mut self) -> Result<Totals, RehomeError> {
+    pub fn publish(mut self, origin: Origin) -> Result<Totals, RehomeError> {
         let unfinished = self.state.join(UNFINISHED_FOLDER);
         let totals = match self.targets.take() {
             Some(targets) => targets.complete()?,
             None => Totals::default(),
         };
-        let disk = Directory::open(&unfinished).map_err(at(&unfinished))?;
-        write_manifest(&disk, &unfinished, &self.manifest)?;
+        self.manifest.origin = origin;
+        self.manifest.write(&unfinished)?;
+        hand_over(&self.state, &unfinished);
         let path = self.state.join(STORE_FOLDER);
+        keep_damaged(&self.state, &path)?;
         remove(&path)?;
         fs::rename(&unfinished, &path).map_err(at(&path))?;
         let state = File::open(&self.state).map_err(at(&self.state))?;
@@ -84,6 +91,31 @@ impl Drop for ImportedStore<'_> {
         // The next one removes what stays.
         let _ = remove_unfinished(&self.state);
     }
+}
+
+/// Moves what was kept of damaged logs out of a store that is to go.
+fn keep_damaged(state: &Path, store: &Path) -> Result<(), RehomeError> {
+    let entries = match fs::read_dir(store) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(at(store))?,
+    };
+    for entry in entries {
+        let kept = entry.map_err(at(store))?.path();
+        if kept.extension().is_some_and(|end| end == DAMAGED)
+            && let Some(name) = kept.file_name()
+        {
+            let name = format!("{STORE_FOLDER}.{}", name.display());
+            let free = (1..).map(|n| match n {
+                1 => state.join(&name),
+                _ => state.join(format!("{name}-{n}")),
+            });
+            if let Some(moved) = free.into_iter().find(|path: &PathBuf| !path.exists()) {
+                fs::rename(&kept, &moved).map_err(at(&kept))?;
+                tracing::warn!("the damaged logs are kept in {}", moved.display());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Removes what an import left that did not come to its end.

@@ -1,8 +1,8 @@
 //! Shards that are being filled: with those of another number, or with what is imported.
 
 use super::disk::Disk;
+use super::manifest::shard_of;
 use super::notes::{Notes, NotesBatch};
-use super::rehome::shard_of;
 use super::rehome_error::{RehomeError, at};
 use super::store::queue_ids;
 use super::{Directory, LogOptions, LogStore, Partitions, Promise};

@@ -3,10 +3,13 @@
 use super::*;
 use crate::protocol::error::{BlockingInfo, BlockingReason};
 use crate::relay::OperatorAnswer;
-use crate::runtime::control::Order;
+use crate::runtime::control::{Order, vital_signs};
+use crate::runtime::server::Report;
 use crate::store::QueueStatus;
 use futures_lite::future::{block_on, poll_once};
+use glommio::LocalExecutorBuilder;
 use std::pin::pin;
+use std::sync::mpsc;
 
 /// Lets the cores work on what is asked until the answer is there.
 pub(super) fn answered<T>(
@@ -65,6 +68,34 @@ fn orders_find_the_queue_wherever_it_is() {
     assert_eq!(answer, OperatorAnswer::Was(QueueStatus::Active));
     let answer = give(queue.sender, Order::Unblock);
     assert_eq!(answer, OperatorAnswer::Was(QueueStatus::Blocked(info)));
+}
+
+/// The service manager must not hear that all is well while a shard does not answer.
+#[test]
+fn there_is_no_sign_of_life_while_a_shard_is_stuck() {
+    let (cores, control) = cores_and_control(2, QueuePlacement::Remote, Duration::ZERO);
+    let control = Rc::new(control);
+    let (report, reports) = mpsc::channel();
+    let executor = LocalExecutorBuilder::default().io_memory(64 << 10).make();
+    executor.unwrap().run(async {
+        let mut receiving = pin!(control.receive(|_| {}));
+        let showing = vital_signs::show(Rc::clone(&control), Duration::from_secs(60), report);
+        let mut showing = pin!(showing);
+        // One shard answers, the other does not.
+        for _ in 0..8 {
+            assert!(poll_once(&mut showing).await.is_none());
+            cores[0].receive();
+            assert!(poll_once(&mut receiving).await.is_none());
+        }
+        assert!(reports.try_recv().is_err());
+        cores[1].receive();
+        assert!(poll_once(&mut receiving).await.is_none());
+        assert!(poll_once(&mut showing).await.is_none());
+        match reports.try_recv() {
+            Ok(Report::Alive(status)) => assert_eq!(status, "0 connections, 0.0 messages/s"),
+            _ => panic!("no sign of life"),
+        }
+    });
 }
 
 #[test]

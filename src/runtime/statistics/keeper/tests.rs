@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::ini::IniFile;
+use crate::runtime::saves::Saves;
 use futures_lite::future::{block_on, poll_once};
 use std::fs;
 use std::pin::pin;
@@ -91,14 +92,14 @@ fn whoever_asks_waits_for_a_save_that_begins_later() {
     let mut first = pin!(saves.save());
     assert!(block_on(poll_once(&mut first)).is_none());
     assert!(block_on(poll_once(saves.requested())).is_some());
-    let begun = saves.requested.get();
+    let begun = saves.count();
     let mut second = pin!(saves.save());
     assert!(block_on(poll_once(&mut second)).is_none());
     saves.finish(begun, None);
     assert_eq!(block_on(poll_once(&mut first)), Some(Ok(())));
     assert!(block_on(poll_once(&mut second)).is_none());
     let failure = Some("disk full".to_owned());
-    saves.finish(saves.requested.get(), failure);
+    saves.finish(saves.count(), failure);
     let told = block_on(poll_once(&mut second));
     assert_eq!(told, Some(Err("disk full".to_owned())));
     assert!(block_on(poll_once(saves.requested())).is_none());

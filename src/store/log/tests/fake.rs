@@ -63,6 +63,11 @@ impl FakeDisk {
         self.with(|state| state.life = bytes);
     }
 
+    /// Whether the process was killed: some of what it wrote went nowhere.
+    pub fn is_dead(&self) -> bool {
+        self.with(|state| state.life == Some(0))
+    }
+
     /// The next sync fails, and what it was for is forgotten, as kernels do.
     pub fn break_next_sync(&self) {
         self.with(|state| state.is_broken = true);

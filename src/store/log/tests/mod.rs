@@ -3,6 +3,7 @@ mod corruption;
 mod cut;
 mod fake;
 mod model;
+mod moves;
 mod notes;
 mod power;
 mod rehome;

@@ -102,7 +102,10 @@ fn a_recorded_directory_is_imported_whole() {
 fn a_check_reports_what_an_import_would() {
     let options = ImportOptions::default();
     let (report, _) = import(&fixture("var"), &options);
-    assert_eq!(check_dir(&fixture("var"), &options).unwrap(), report);
+    assert_eq!(
+        check_dir(&fixture("var"), &options, &mut |_, _| {}).unwrap(),
+        report
+    );
 }
 
 #[test]
@@ -139,7 +142,7 @@ fn the_log_of_an_unfinished_compaction_replaces_the_new_one() {
 #[test]
 fn a_directory_must_be_one_of_a_server() {
     let empty = tempfile::tempdir().unwrap();
-    let import = |path: &Path| check_dir(path, &ImportOptions::default());
+    let import = |path: &Path| check_dir(path, &ImportOptions::default(), &mut |_, _| {});
     assert!(matches!(
         import(empty.path()),
         Err(ImportError::NoStoreLog(_))
@@ -355,7 +358,7 @@ fn notifications_that_cannot_be_kept_are_warnings() {
     assert_eq!((report.notifications, report.notifications_expired), (2, 1));
     use crate::store::reference::Malformed::Expected;
     let expected = [
-        (NOTIFICATIONS, Some(3), Reason::UnknownQueue),
+        (NOTIFICATIONS, Some(3), Reason::Gone),
         (NOTIFICATIONS, Some(4), Reason::NotForThisQueue),
         (NOTIFICATIONS, Some(6), Reason::Malformed(Expected("v1 "))),
     ];
