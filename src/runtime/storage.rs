@@ -7,8 +7,8 @@ use crate::config::values::Durability;
 use crate::crypto::hash;
 use crate::relay::Partitioner;
 use crate::store::log::{
-    Directory, LogOptions, LogStore, OpenError, Partitions, PrepareSegment, Promise, RehomeError,
-    RemoveSegment, StoreDirectory, SyncFailed,
+    DaysWalk, Directory, LogOptions, LogStore, OpenError, Partitions, PrepareSegment, Promise,
+    RehomeError, RemoveSegment, StoreDirectory, SyncFailed,
 };
 use crate::store::{AnyStore, Lsn, MemoryStore, Store};
 use futures_lite::future::{poll_fn, yield_now};
@@ -32,6 +32,8 @@ const MAINTENANCE_STEP: usize = 256 << 10;
 const ALIASES_STEP: u32 = 512;
 /// Time between two saves of the days on which queues were used.
 const DAYS_INTERVAL: Duration = Duration::from_secs(600);
+/// Slots looked at for such days before connections get a turn.
+const DAYS_STEP: u32 = 4096;
 /// Time between syncs when nobody waits for them.
 const LAZY_SYNC_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -283,7 +285,11 @@ pub async fn check_aliases(core: Rc<Core>) {
 pub async fn save_days(core: Rc<Core>) {
     loop {
         sleep(DAYS_INTERVAL).await;
-        if let Some(days) = core.with_log(|store| store.save_days()) {
+        let mut walk = DaysWalk::default();
+        while core.with_log(|store| store.gather_days(&mut walk, DAYS_STEP)) == Some(true) {
+            yield_now().await;
+        }
+        if let Some(days) = core.with_log(|store| store.days_of(walk)) {
             let result = glommio::executor().spawn_blocking(move || days.run()).await;
             if let Err(error) = result {
                 tracing::warn!("cannot save when queues were last used: {error}");

@@ -26,28 +26,58 @@ pub struct SaveDays<D> {
 
 impl<D: Disk> SaveDays<D> {
     /// Replaces the file.
-    pub fn run(self) -> io::Result<()> {
+    pub fn run(mut self) -> io::Result<()> {
+        let crc = crc32c::crc32c(&self.content);
+        self.content.extend_from_slice(&crc.to_le_bytes());
         self.disk.replace(FILE, &mut std::iter::once(self.content))
+    }
+}
+
+/// A walk over the queues used since their records were written.
+#[derive(Debug)]
+pub struct DaysWalk {
+    next: u32,
+    content: Vec<u8>,
+}
+
+impl Default for DaysWalk {
+    fn default() -> Self {
+        Self {
+            next: 0,
+            content: MAGIC.to_vec(),
+        }
     }
 }
 
 impl<D: Disk> LogStore<D> {
     /// Days of use to be saved. Costs a look at every queue used since its record was written.
     pub fn save_days(&self) -> SaveDays<D> {
-        let mut content = MAGIC.to_vec();
-        for slot in self.slots.with_new_days() {
+        let mut walk = DaysWalk::default();
+        self.gather_days(&mut walk, u32::MAX);
+        self.days_of(walk)
+    }
+
+    /// Looks at some slots more; says whether there are others.
+    pub fn gather_days(&self, walk: &mut DaysWalk, slots: u32) -> bool {
+        let end = walk.next.saturating_add(slots).min(self.slots.len());
+        for slot in self.slots.with_new_days(walk.next..end) {
             if let Some(birth) = self.birth(slot) {
                 let days = self.slots.active(slot);
+                let content = &mut walk.content;
                 content.extend_from_slice(&birth.to_le_bytes());
                 content.extend_from_slice(&days.message.to_le_bytes());
                 content.extend_from_slice(&days.notification.to_le_bytes());
             }
         }
-        let crc = crc32c::crc32c(&content);
-        content.extend_from_slice(&crc.to_le_bytes());
+        walk.next = end;
+        end < self.slots.len()
+    }
+
+    /// What a walk has gathered, to be saved.
+    pub fn days_of(&self, walk: DaysWalk) -> SaveDays<D> {
         SaveDays {
             disk: self.journal.disk.clone(),
-            content,
+            content: walk.content,
         }
     }
 }
@@ -56,7 +86,7 @@ impl<D: Disk> LogStore<D> {
 pub(super) fn load(
     file: &[u8],
     slots: &mut Slots,
-    slot_of: impl Fn(u64) -> Option<u32>,
+    mut slot_of: impl FnMut(u64) -> Option<u32>,
 ) -> Option<()> {
     let (content, crc) = file.split_last_chunk::<4>()?;
     if crc32c::crc32c(content) != u32::from_le_bytes(*crc) {

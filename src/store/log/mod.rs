@@ -24,6 +24,7 @@ mod rehome;
 mod rehome_error;
 mod replay;
 mod segment;
+mod sketch;
 mod slots;
 mod store;
 mod supply;
@@ -34,7 +35,7 @@ mod tests;
 mod walk;
 
 pub use damage::{Damage, OpenError, RecoveryReport};
-pub use days::SaveDays;
+pub use days::{DaysWalk, SaveDays};
 pub use disk::{Disk, Memory, SegmentFile};
 pub use export::ExportedStore;
 pub use import::ImportedStore;

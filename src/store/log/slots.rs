@@ -6,6 +6,7 @@ use crate::store::ActiveDays;
 use slab::Slab;
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
+use std::ops::Range;
 
 /// Slots are kept in chunks, so that growing moves nothing.
 const CHUNK: usize = 4096;
@@ -189,16 +190,20 @@ impl Slots {
         }
     }
 
-    /// Slots whose days of use are newer than their records.
-    pub fn with_new_days(&self) -> impl Iterator<Item = u32> {
+    /// Slots of a range whose days of use are newer than their records.
+    pub fn with_new_days(&self, slots: Range<u32>) -> impl Iterator<Item = u32> {
+        let first = slots.start / 64;
         let words = self.new_days.iter().zip(0_u32..);
+        let words = words.take(slots.end.div_ceil(64) as usize);
         words
+            .skip(first as usize)
             .filter(|(bits, _)| **bits != 0)
             .flat_map(|(bits, word)| {
                 (0..64)
                     .filter(move |bit| bits >> bit & 1 == 1)
                     .map(move |bit| word * 64 + bit)
             })
+            .filter(move |slot| slots.contains(slot))
     }
 
     /// The messages of a queue, oldest first.
