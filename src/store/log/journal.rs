@@ -197,6 +197,13 @@ impl<D: Disk> Journal<D> {
         self.change_live(place, usize::saturating_sub);
     }
 
+    /// Notes that a record of some bytes is needed.
+    pub fn enliven_bytes(&mut self, file: u16, space: usize) {
+        if let Some(segment) = self.segment_mut(file) {
+            segment.live = segment.live.saturating_add(space);
+        }
+    }
+
     fn change_live(&mut self, place: Place, change: impl Fn(usize, usize) -> usize) {
         let space = self.read(place).map(|frame| frame.head.space());
         if let (Some(space), Some(segment)) = (space, self.segment_mut(place.segment)) {
