@@ -38,7 +38,7 @@ pub enum BackupError {
     #[error("another backup is being written to {}", .0.display())]
     Busy(PathBuf),
     /// The backup would be a part of what it copies, or be removed with it.
-    #[error("{} is inside the store: choose another directory", .0.display())]
+    #[error("{} is inside of what is copied: choose another directory", .0.display())]
     Inside(PathBuf),
     /// It would not fit.
     #[error(

@@ -16,6 +16,7 @@ use crate::store::log::{
     Cut, DAYS_FILE, DaysWalk, NOTES_FILE, NOTES_MAGIC, NotesBatch, StoreDirectory,
 };
 use std::path::Path;
+use std::time::Instant;
 
 /// How often all shards are held still until they are at the same time.
 const ATTEMPTS: usize = 3;
@@ -43,12 +44,9 @@ pub async fn back_up(
         configuration,
     } = request;
     let _turn = control.begin_backup().ok_or(BackupError::AnotherRuns)?;
-    let root = store.root().to_owned();
-    let mut writer = beside(move || {
-        if target.starts_with(&root) {
-            return Err(BackupError::Inside(target));
-        }
-        BackupWriter::begin(&target)
+    let mut writer = beside({
+        let (places, store) = (places.clone(), store.clone());
+        move || BackupWriter::begin(&target, &places.sources(&store, configuration))
     })
     .await?;
     for shard in 0..control.shards() {
@@ -151,6 +149,7 @@ async fn notes_of(control: &Control, shard: u16) -> Vec<NotesBatch> {
 pub async fn hold_still(control: &Control) -> Result<(Pins<'_>, Vec<Cut>), BackupError> {
     for _ in 0..ATTEMPTS {
         let pins = Pins(control);
+        let began = Instant::now();
         let replies = control
             .ask_all(|| ControlRequest::Backup(BackupStep::Freeze))
             .await;
@@ -168,6 +167,8 @@ pub async fn hold_still(control: &Control) -> Result<(Pins<'_>, Vec<Cut>), Backu
             .await;
         let were_still = |reply| matches!(reply, ControlReply::Thawed(true));
         if replies.into_iter().all(were_still) {
+            let pause = began.elapsed();
+            tracing::info!("a backup held all shards for {pause:?} at most");
             return Ok((pins, cuts));
         }
     }
