@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod arguments;
+pub mod backup;
 pub mod cert;
 pub mod check_config;
 mod credentials;
@@ -16,9 +17,13 @@ pub mod export;
 mod files;
 pub mod import;
 pub mod init;
+pub mod local_socket;
+mod logging;
 mod progress;
 mod prompt;
 pub mod reference_storage;
+mod renewal;
+pub mod restore;
 pub mod serve;
 pub mod start;
 pub mod start_lines;
@@ -97,7 +102,18 @@ pub fn finish(result: Result<(), CliError>) -> ExitCode {
     // A closed stdout or stderr leaves nobody to tell.
     let _ = match error {
         CliError::Refused(text) => writeln!(std::io::stdout(), "{text}"),
-        CliError::Failed(error) => writeln!(std::io::stderr(), "{PROGRAM}: {error:#}"),
+        CliError::Failed(error) => writeln!(std::io::stderr(), "{PROGRAM}: {}", in_full(&error)),
     };
     ExitCode::FAILURE
+}
+
+/// An error with its causes, of which many messages name theirs already.
+fn in_full(error: &anyhow::Error) -> String {
+    let causes = error.chain().map(ToString::to_string);
+    causes
+        .reduce(|told, cause| match told.contains(&cause) {
+            true => told,
+            false => format!("{told}: {cause}"),
+        })
+        .unwrap_or_default()
 }

@@ -3,6 +3,7 @@
 use super::StepTimes;
 use crate::relay::{AckTimes, ActiveQueues, Counters, PendingDeliveries, Subscribed};
 use crate::store::Totals;
+use crate::store::log::Footprint;
 
 /// One executor at a moment: its shard and the connections it has accepted.
 ///
@@ -41,6 +42,23 @@ pub struct ShardSnapshot {
     pub steps: StepTimes,
     /// Sockets accepted, by port.
     pub sockets: Vec<PortSockets>,
+    /// What its executor is busy with.
+    pub load: Load,
+    /// The day that `active` is of, days since the Unix epoch.
+    pub day: u16,
+    /// What of `active` counts only once even after a crash: the store remembers these queues.
+    pub durable_active: ActiveQueues,
+}
+
+/// How busy an executor is, and what its store takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Load {
+    /// Messages of other executors that it has not taken.
+    pub mesh_arrived: u64,
+    /// Messages that other executors have had no room for.
+    pub mesh_waiting: u64,
+    /// The durable store, if there is one.
+    pub store: Footprint,
 }
 
 /// Sockets of one listener.

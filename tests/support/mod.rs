@@ -5,17 +5,22 @@
 mod events;
 mod links;
 mod notifier;
+mod notify;
+mod operator;
 mod party;
 mod raw;
 mod server;
 mod services;
 mod terminal;
+mod tmpfs;
 mod web;
 pub mod wire;
 
 pub use events::{await_event, expect_error, expect_event};
 pub use links::{Link, expect_link, get_link, secure_link};
 pub use notifier::{Notifier, NotifierKeys, flagged};
+pub use notify::NotifySocket;
+pub use operator::Operator;
 pub use party::{
     Key, Recipient, ask, ask_as, expect_ok, full_body, new_queue, send, send_notifying,
     sender_id_for, unknown_id,
@@ -24,6 +29,7 @@ pub use raw::{Hello, RawSession};
 pub use server::{Server, Setup, command, start_fails};
 pub use services::{expect_subscribed, service_credentials, subscribe_service};
 pub use terminal::Terminal;
+pub use tmpfs::Tmpfs;
 pub use web::{Page, Site, get, read_page, tcp, tls};
 
 use futures_lite::future::{Future, or};

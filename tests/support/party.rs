@@ -123,7 +123,8 @@ impl Recipient {
         created
     }
 
-    fn created(key: Key, dh: &X25519SecretKey, response: Response<'static>) -> Self {
+    /// The queue of an answer to `NEW`.
+    pub fn created(key: Key, dh: &X25519SecretKey, response: Response<'static>) -> Self {
         let Response::Ids(ids) = response else {
             panic!("{response:?}");
         };

@@ -1,8 +1,9 @@
 //! Whether anything that was durable is missing.
 
+use super::damage::{OnDamage, OpenError};
 use super::disk::{Disk, Memory};
 use super::frame::Head;
-use super::recovery::{OnDamage, OpenError, Recovery};
+use super::recovery::Recovery;
 use super::walk::{Walk, records};
 use super::{LOGS, LogId};
 

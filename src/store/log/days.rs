@@ -11,7 +11,7 @@ use crate::store::ActiveDays;
 use std::io;
 
 /// The file, beside the segments.
-pub(super) const FILE: &str = "active-days";
+pub const FILE: &str = "active-days";
 /// First bytes of the file; the last one is the version.
 const MAGIC: [u8; 8] = *b"smp-day\x01";
 /// Bytes of a queue: its birth and two days.
@@ -31,24 +31,63 @@ impl<D: Disk> SaveDays<D> {
     }
 }
 
+/// Days of use being collected, a part at a time: what changes meanwhile is told as it is when its
+/// part is read.
+#[derive(Debug)]
+pub struct DaysWalk {
+    content: Vec<u8>,
+    /// Slot to go on with.
+    next: u32,
+}
+
+impl Default for DaysWalk {
+    fn default() -> Self {
+        Self {
+            content: MAGIC.to_vec(),
+            next: 0,
+        }
+    }
+}
+
+impl DaysWalk {
+    /// What a file with everything that was read contains.
+    pub fn into_content(mut self) -> Vec<u8> {
+        let crc = crc32c::crc32c(&self.content);
+        self.content.extend_from_slice(&crc.to_le_bytes());
+        self.content
+    }
+}
+
 impl<D: Disk> LogStore<D> {
-    /// Days of use to be saved. Costs a look at every queue used since its record was written.
-    pub fn save_days(&self) -> SaveDays<D> {
-        let mut content = MAGIC.to_vec();
-        for slot in self.slots.with_new_days() {
+    /// Reads the days of the next slots; says whether there are more.
+    pub fn read_days(&self, walk: &mut DaysWalk, slots: u32) -> bool {
+        let end = walk.next.saturating_add(slots).min(self.slots.len());
+        for slot in self.slots.with_new_days(walk.next..end) {
             if let Some(birth) = self.birth(slot) {
                 let days = self.slots.active(slot);
+                let content = &mut walk.content;
                 content.extend_from_slice(&birth.to_le_bytes());
                 content.extend_from_slice(&days.message.to_le_bytes());
                 content.extend_from_slice(&days.notification.to_le_bytes());
             }
         }
-        let crc = crc32c::crc32c(&content);
-        content.extend_from_slice(&crc.to_le_bytes());
+        walk.next = end;
+        end < self.slots.len()
+    }
+
+    /// What was read, to be saved.
+    pub fn save_read_days(&self, walk: DaysWalk) -> SaveDays<D> {
         SaveDays {
             disk: self.journal.disk.clone(),
-            content,
+            content: walk.into_content(),
         }
+    }
+
+    /// All days of use, to be saved. Costs a look at every queue used since its record was written.
+    pub fn save_days(&self) -> SaveDays<D> {
+        let mut walk = DaysWalk::default();
+        self.read_days(&mut walk, u32::MAX);
+        self.save_read_days(walk)
     }
 }
 

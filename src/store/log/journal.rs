@@ -104,6 +104,10 @@ pub struct Journal<D: Disk> {
     pub(super) removed: BTreeSet<u16>,
     /// Preparing failed; nothing is tried before the caller has let some time pass.
     pub(super) failed: bool,
+    /// Segments of a cut, which stay as they are.
+    pub(super) pinned: BTreeSet<u16>,
+    /// Those of them that nobody needs any more and that may be used again.
+    pub(super) outlived: Vec<u16>,
 }
 
 impl<D: Disk> Journal<D> {
@@ -131,6 +135,8 @@ impl<D: Disk> Journal<D> {
             preparing: None,
             removed: BTreeSet::new(),
             failed: false,
+            pinned: BTreeSet::new(),
+            outlived: Vec::new(),
         }
     }
 
@@ -441,12 +447,21 @@ impl<D: Disk> Journal<D> {
                 break;
             }
             self.retired.pop_front();
-            if let Some(segment) = self.segment_mut(file) {
-                segment.header = None;
-                segment.live = 0;
+            if self.pinned.contains(&file) {
+                self.outlived.push(file);
+            } else {
+                self.reuse(file);
             }
-            self.add_unused(file);
         }
+    }
+
+    /// Keeps a segment for later use that nobody needs any more.
+    pub(super) fn reuse(&mut self, file: u16) {
+        if let Some(segment) = self.segment_mut(file) {
+            segment.header = None;
+            segment.live = 0;
+        }
+        self.add_unused(file);
     }
 
     /// Keeps a segment for later use, unless it has another size than is wanted now.

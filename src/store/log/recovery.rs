@@ -5,89 +5,18 @@
 //! ends at the first number that is missing: that is where the power went.
 
 use super::control::{Beginning, HEADER_LEN, Header};
+use super::damage::{Damage, OnDamage, OpenError, RecoveryReport};
 use super::disk::{Disk, Memory};
 use super::journal::{Journal, Segment};
 use super::replay::Replay;
 use super::store::LogStore;
 use super::supply::{file_name, file_number};
-use super::sync::SyncFailed;
 use super::walk::{Walk, records};
 use super::{LOGS, LogId, LogOptions, MAX_SEGMENT_LEN, MIN_SEGMENT_LEN, Partitions};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
 use std::sync::Arc;
-use thiserror::Error;
-
-/// Something that cannot be read, or is missing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Damage {
-    /// The file.
-    pub file: String,
-    /// Bytes from its beginning.
-    pub offset: u64,
-    /// What is wrong there.
-    pub what: String,
-}
-
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at byte {}: {}", self.file, self.offset, self.what)
-    }
-}
-
-/// Why a store is not opened.
-#[derive(Debug, Error)]
-pub enum OpenError {
-    /// The file system refused something.
-    #[error("{file}: {source}")]
-    Io {
-        /// The file or directory.
-        file: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// Something that was durable is damaged or missing.
-    #[error("the store is damaged: {0}")]
-    Damaged(Damage),
-    /// A file was written by a later release.
-    #[error("{file} has format {version}, which this release does not know")]
-    Version {
-        /// The file.
-        file: String,
-        /// Its version.
-        version: u32,
-    },
-    /// The size of segments is out of bounds.
-    #[error("segments of {0} bytes are too small or too large")]
-    SegmentLen(usize),
-    /// What was recovered could not be made durable.
-    #[error(transparent)]
-    Sync(#[from] SyncFailed),
-}
-
-/// What was found when a store was opened.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RecoveryReport {
-    /// Segments in use.
-    pub segments: usize,
-    /// Records read.
-    pub records: u64,
-    /// Records at the end that were never durable and do not count, because one before them is
-    /// missing.
-    pub dropped: u64,
-    /// What is damaged and was skipped.
-    pub damage: Vec<Damage>,
-}
-
-/// What to do about damage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OnDamage {
-    /// Open nothing.
-    Refuse,
-    /// Read what can be read.
-    Skip,
-}
+use zeroize::Zeroizing;
 
 impl<D: Disk> LogStore<D> {
     /// Opens the store of a shard in its directory, or begins one there.
@@ -377,6 +306,29 @@ impl<D: Disk> Recovery<D> {
         (state.end, state.last, state.run) = (end, last, run);
     }
 
+    /// Writes again what may not be durable yet. A sync alone would not do: after one that failed,
+    /// the system shows what it has, but does not write it any more.
+    fn write_again(&mut self, file: u16) {
+        let synced = self.journal.synced;
+        let chain = self.walks.get(&file).map(Walk::chain);
+        let Some(chain) = chain.filter(|chain| chain.last > synced) else {
+            return;
+        };
+        let Some(segment) = self.journal.segment_mut(file) else {
+            return;
+        };
+        let bytes = segment.memory.bytes();
+        let first = records(bytes, chain, u64::MAX).find(|frame| frame.head.lsn > synced);
+        let start = match first {
+            // The header came with the first record.
+            Some(frame) if frame.offset > HEADER_LEN => frame.offset,
+            _ => 0,
+        };
+        let unsynced = Zeroizing::new(bytes[start..chain.end].to_vec());
+        segment.memory.write(start, &unsynced);
+        self.journal.touch(file);
+    }
+
     /// Tells unused files from those in use.
     fn sort_out(&mut self) {
         let files: Vec<u16> = (0..self.journal.segments.len())
@@ -387,11 +339,7 @@ impl<D: Disk> Recovery<D> {
                 continue;
             };
             if segment.header.is_some() {
-                // Of the last run some may not be durable yet.
-                let chain = self.walks.get(&file).map(Walk::chain);
-                if chain.is_some_and(|chain| chain.last > self.journal.synced) {
-                    self.journal.touch(file);
-                }
+                self.write_again(file);
                 continue;
             }
             let is_dropped = self.walks.get(&file).is_some_and(|walk| {

@@ -4,76 +4,25 @@
 //! A manifest names the directory that counts. A new one is filled beside it, made durable, and
 //! then the manifest is replaced: whenever the process ends, one of the two is complete.
 
+use super::damage::{Damage, OnDamage};
 use super::disk::Disk;
 use super::import::remove_unfinished;
-use super::recovery::{Damage, OnDamage};
+use super::manifest::{MANIFEST, Manifest, generation, generations, shard_of};
+use super::rehome_error::{RehomeError, at};
 use super::targets::Targets;
 use super::{Directory, LogOptions, LogStore, OpenError, Partitions};
-use crate::store::{Store, StoreError, Totals};
-use serde::{Deserialize, Serialize};
+use crate::store::{Store, Totals};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use thiserror::Error;
 
 /// Directory of all logs in the state directory.
 pub const STORE_FOLDER: &str = "smp-server-store";
-/// File in it that says which generation counts.
-const MANIFEST: &str = "manifest.json";
-/// Version of the manifest.
-const VERSION: u32 = 1;
-/// Which directory counts, and how many shards it has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// Version of the manifest.
-    version: u32,
-    /// Number of the directory; every move makes a new one.
-    pub generation: u64,
-    /// Shards in it.
-    pub shards: u16,
-}
-
-impl Manifest {
-    /// What a store begins with.
-    pub(super) fn first(shards: u16) -> Self {
-        Self {
-            version: VERSION,
-            generation: 1,
-            shards,
-        }
-    }
-}
-
-/// Why everything could not be moved. The old directory still counts.
-#[derive(Debug, Error)]
-pub enum RehomeError {
-    /// A shard cannot be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The file system refused something.
-    #[error("{file}: {source}", file = file.display())]
-    Io {
-        /// The file or directory.
-        file: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The manifest is not one.
-    #[error("{} is damaged: {reason}", file.display())]
-    Manifest {
-        /// The manifest.
-        file: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// What was read could not be written again.
-    #[error("cannot write a shard: {0}")]
-    Store(#[from] StoreError),
-    /// What was written could not be made durable.
-    #[error(transparent)]
-    Sync(#[from] super::SyncFailed),
-}
+/// Follows the name of a generation that is to be kept although it does not count.
+const KEEP: &str = "keep";
+/// Follows the name of a generation that was kept.
+pub(super) const DAMAGED: &str = "damaged";
 
 /// What was moved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -89,8 +38,8 @@ pub struct RehomeReport {
 /// The logs in a state directory.
 #[derive(Debug, Clone)]
 pub struct StoreDirectory {
-    path: PathBuf,
-    manifest: Manifest,
+    pub(super) path: PathBuf,
+    pub(super) manifest: Manifest,
 }
 
 impl StoreDirectory {
@@ -99,32 +48,22 @@ impl StoreDirectory {
     pub fn open(state: &Path, shards: u16) -> Result<Self, RehomeError> {
         remove_unfinished(state)?;
         let path = state.join(STORE_FOLDER);
-        let disk = Directory::open(&path).map_err(at(&path))?;
-        let file = path.join(MANIFEST);
-        let found = disk.read(MANIFEST).map_err(at(&file))?;
-        let manifest = match found {
-            Some(bytes) => {
-                let manifest: Manifest =
-                    serde_json::from_slice(&bytes).map_err(|e| damaged(&file, e.to_string()))?;
-                if manifest.version != VERSION || manifest.shards == 0 {
-                    let reason = format!("version {} is not known", manifest.version);
-                    return Err(damaged(&file, reason));
-                }
-                manifest
-            }
-            None if has_generations(&path).map_err(at(&path))? => {
-                let reason = "it is missing, but there are logs".to_owned();
-                return Err(damaged(&file, reason));
-            }
+        Directory::open(&path).map_err(at(&path))?;
+        let manifest = match Manifest::read(&path)? {
+            Some(manifest) => manifest,
             None => {
+                // Another start may have ended before it came to that.
+                for (_, empty) in generations(&path).map_err(at(&path))? {
+                    fs::remove_dir_all(&empty).map_err(at(&empty))?;
+                }
                 let manifest = Manifest::first(shards);
-                let first = generation(&path, 1);
+                let first = generation(&path, manifest.generation);
                 Directory::open(&first).map_err(at(&first))?;
                 for shard in 0..shards {
                     let shard = shard_of(&first, shard);
                     Directory::open(&shard).map_err(at(&shard))?;
                 }
-                write_manifest(&disk, &file, &manifest)?;
+                manifest.write(&path)?;
                 manifest
             }
         };
@@ -137,8 +76,7 @@ impl StoreDirectory {
     pub fn find(state: &Path) -> Result<Option<Self>, RehomeError> {
         let path = state.join(STORE_FOLDER);
         let exists = |path: &Path| path.try_exists().map_err(at(path));
-        let is_store = exists(&path.join(MANIFEST))?
-            || exists(&path)? && has_generations(&path).map_err(at(&path))?;
+        let is_store = exists(&path)? && Manifest::read(&path)?.is_some();
         // The number of shards is for a new one.
         is_store.then(|| Self::open(state, 1)).transpose()
     }
@@ -146,6 +84,16 @@ impl StoreDirectory {
     /// Number of shards the logs were written by.
     pub fn shards(&self) -> u16 {
         self.manifest.shards
+    }
+
+    /// The directory of all logs.
+    pub fn root(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file that says which generation counts.
+    pub fn manifest_file(&self) -> PathBuf {
+        self.path.join(MANIFEST)
     }
 
     /// The directory of a shard.
@@ -204,7 +152,7 @@ impl StoreDirectory {
         options: &LogOptions,
     ) -> Result<(RehomeReport, PathBuf), RehomeError> {
         let old = generation(&self.path, self.manifest.generation);
-        let kept = old.with_extension("damaged");
+        let kept = old.with_extension(DAMAGED);
         let shards = self.shards();
         let report = self.rewrite(shards, partitions, options, OnDamage::Skip)?;
         Ok((report, kept))
@@ -230,15 +178,40 @@ impl StoreDirectory {
         options: &LogOptions,
         on_damage: OnDamage,
     ) -> Result<RehomeReport, RehomeError> {
-        let next = Manifest {
-            version: VERSION,
-            generation: self.manifest.generation + 1,
-            shards,
-        };
+        let next = self.manifest.next(shards);
         let old = generation(&self.path, self.manifest.generation);
         let new = generation(&self.path, next.generation);
+        let written = self.write_generation(&new, shards, partitions, options, on_damage);
+        if written.is_err() {
+            // The space may be what is wanting. The next start removes what stays.
+            let _ = fs::remove_dir_all(&new);
+        }
+        let report = written.map_err(|error| self.explain(error))?;
+        if on_damage == OnDamage::Skip {
+            // From the manifest on the old directory does not count: this tells that it is kept.
+            let mark = old.with_extension(KEEP);
+            fs::write(&mark, []).map_err(at(&mark))?;
+            let directory = fs::File::open(&self.path).map_err(at(&self.path))?;
+            directory.sync_all().map_err(at(&self.path))?;
+        }
+        next.write(&self.path)?;
+        self.manifest = next;
+        self.remove_others()?;
+        Ok(report)
+    }
+
+    /// Writes everything to the shards of another generation, which is durable then.
+    fn write_generation(
+        &self,
+        new: &Path,
+        shards: u16,
+        partitions: &Arc<dyn Partitions>,
+        options: &LogOptions,
+        on_damage: OnDamage,
+    ) -> Result<RehomeReport, RehomeError> {
+        let old = generation(&self.path, self.manifest.generation);
         let mut report = RehomeReport::default();
-        let mut targets = Targets::begin(&new, shards, partitions, options)?;
+        let mut targets = Targets::begin(new, shards, partitions, options)?;
         for shard in 0..self.manifest.shards {
             let path = shard_of(&old, shard);
             if let Err(error) = check_shard(&path) {
@@ -257,45 +230,40 @@ impl StoreDirectory {
             move_all(&source, &mut targets, &mut report)?;
         }
         report.moved = targets.complete()?;
-        let disk = Directory::open(&self.path).map_err(at(&self.path))?;
-        write_manifest(&disk, &self.path.join(MANIFEST), &next)?;
-        self.manifest = next;
-        if on_damage == OnDamage::Skip {
-            let kept = old.with_extension("damaged");
-            fs::rename(&old, &kept).map_err(at(&old))?;
-        }
-        self.remove_others()?;
         Ok(report)
     }
 
-    /// Removes generations that do not count.
+    /// What an operator can do about a disk that is too small.
+    fn explain(&self, error: RehomeError) -> RehomeError {
+        match error {
+            RehomeError::Io { file, source } if source.kind() == io::ErrorKind::StorageFull => {
+                RehomeError::NoSpace {
+                    file,
+                    source,
+                    shards: self.manifest.shards,
+                }
+            }
+            error => error,
+        }
+    }
+
+    /// Removes generations that do not count, but for those that are to be kept.
     fn remove_others(&self) -> Result<(), RehomeError> {
         let current = generation(&self.path, self.manifest.generation);
-        for path in generations(&self.path).map_err(at(&self.path))? {
-            if path != current {
+        for (_, path) in generations(&self.path).map_err(at(&self.path))? {
+            let mark = path.with_extension(KEEP);
+            let is_marked = mark.try_exists().map_err(at(&mark))?;
+            if path != current && is_marked {
+                fs::rename(&path, path.with_extension(DAMAGED)).map_err(at(&path))?;
+            } else if path != current {
                 fs::remove_dir_all(&path).map_err(at(&path))?;
+            }
+            if is_marked {
+                fs::remove_file(&mark).map_err(at(&mark))?;
             }
         }
         Ok(())
     }
-}
-
-pub(super) fn at(file: &Path) -> impl FnOnce(io::Error) -> RehomeError + use<> {
-    let file = file.to_owned();
-    move |source| RehomeError::Io { file, source }
-}
-
-pub(super) fn damaged(file: &Path, reason: String) -> RehomeError {
-    let file = file.to_owned();
-    RehomeError::Manifest { file, reason }
-}
-
-pub(super) fn generation(path: &Path, number: u64) -> PathBuf {
-    path.join(format!("generation-{number}"))
-}
-
-pub(super) fn shard_of(generation: &Path, shard: u16) -> PathBuf {
-    generation.join(format!("shard-{shard:04}"))
 }
 
 /// A shard that is gone must not begin anew.
@@ -310,47 +278,11 @@ fn check_shard(path: &Path) -> Result<(), OpenError> {
     }))
 }
 
-/// Directories of generations, none of damaged ones that were kept.
-fn generations(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|n| n.strip_prefix("generation-"));
-        if number.is_some_and(|n| n.parse::<u64>().is_ok()) {
-            found.push(entry.path());
-        }
-    }
-    Ok(found)
-}
-
-/// Whether there are generations with anything in their shards.
-fn has_generations(path: &Path) -> io::Result<bool> {
-    for generation in generations(path)? {
-        for shard in fs::read_dir(generation)? {
-            if fs::read_dir(shard?.path())?.next().is_some() {
-                return Ok(true);
-            }
-        }
-    }
-    Ok(false)
-}
-
-pub(super) fn write_manifest(
-    disk: &Directory,
-    file: &Path,
-    manifest: &Manifest,
-) -> Result<(), RehomeError> {
-    let bytes = serde_json::to_vec(manifest).map_err(|e| damaged(file, e.to_string()))?;
-    disk.replace(MANIFEST, &mut std::iter::once(bytes))
-        .map_err(at(file))
-}
-
 /// Writes everything of one old shard to the new ones. Aliases are made anew: whether an id needs
 /// one depends on the number of shards, and one without a queue leads nowhere.
-fn move_all(
-    source: &LogStore,
-    targets: &mut Targets,
+pub(super) fn move_all<S: Disk, T: Disk>(
+    source: &LogStore<S>,
+    targets: &mut Targets<T>,
     report: &mut RehomeReport,
 ) -> Result<(), RehomeError> {
     for service in source.services() {

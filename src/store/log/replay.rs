@@ -2,11 +2,11 @@
 
 use super::Place;
 use super::codec::{self, QueuePayload};
+use super::damage::{Damage, RecoveryReport};
 use super::days;
 use super::disk::{Disk, Memory};
 use super::frame::Frame;
 use super::index::{Index, NewId};
-use super::recovery::{Damage, RecoveryReport};
 use super::slots::Entry;
 use super::store::{KINDS, LogStore, Service, queue_ids};
 use super::supply::file_name;

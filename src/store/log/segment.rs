@@ -7,7 +7,8 @@
 
 use super::disk::{Disk, Memory, SegmentFile};
 use memmap2::{Advice, MmapMut, MmapOptions, UncheckedAdvice};
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, StatVfs, fallocate, fstatvfs};
+use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -82,6 +83,13 @@ impl Directory {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
         let file = options.mode(0o600).open(unfinished)?;
+        // Trying would take away for a moment what others may need.
+        let is_small = |space: &StatVfs| {
+            space.f_blocks > 0 && space.f_bavail.saturating_mul(space.f_frsize) < size as u64
+        };
+        if fstatvfs(&file).is_ok_and(|space| is_small(&space)) {
+            return Err(Errno::NOSPC.into());
+        }
         fallocate(&file, FallocateFlags::empty(), 0, size as u64)?;
         // Written zeros make later commits cheaper than space that was never written.
         let zeros = vec![0; ZEROS_LEN.min(size)];
@@ -133,6 +141,17 @@ impl Disk for Directory {
             .read(true)
             .write(true)
             .open(self.file(name))?;
+        // A copy may have come back with holes. Writing to one when the disk is full would end the
+        // process; where all space is there, this costs a look.
+        match fallocate(
+            &file,
+            FallocateFlags::empty(),
+            0,
+            file.metadata()?.len().max(1),
+        ) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            Err(error) => return Err(error.into()),
+        }
         self.map(name, file)
     }
 

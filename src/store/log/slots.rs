@@ -6,6 +6,7 @@ use crate::store::ActiveDays;
 use slab::Slab;
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
+use std::ops::Range;
 
 /// Slots are kept in chunks, so that growing moves nothing.
 const CHUNK: usize = 4096;
@@ -189,16 +190,21 @@ impl Slots {
         }
     }
 
-    /// Slots whose days of use are newer than their records.
-    pub fn with_new_days(&self) -> impl Iterator<Item = u32> {
+    /// Of some slots, those whose days of use are newer than their records.
+    pub fn with_new_days(&self, slots: Range<u32>) -> impl Iterator<Item = u32> {
         let words = self.new_days.iter().zip(0_u32..);
+        let skipped = slots.start as usize / 64;
+        let taken = (slots.end as usize).div_ceil(64);
         words
+            .take(taken)
+            .skip(skipped)
             .filter(|(bits, _)| **bits != 0)
             .flat_map(|(bits, word)| {
                 (0..64)
                     .filter(move |bit| bits >> bit & 1 == 1)
                     .map(move |bit| word * 64 + bit)
             })
+            .filter(move |slot| slots.contains(slot))
     }
 
     /// The messages of a queue, oldest first.

@@ -95,6 +95,11 @@ impl<D: Disk> LogStore<D> {
         self.journal.synced(upto);
     }
 
+    /// Whether everything up to a change is on the disk.
+    pub fn is_synced(&self, upto: Lsn) -> bool {
+        self.journal.synced >= upto.0
+    }
+
     /// Makes everything durable and writes that down, waiting for the disk: for the end of the
     /// process, when nothing is being synced.
     pub fn finish(&mut self) -> Result<(), SyncFailed> {

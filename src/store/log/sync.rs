@@ -18,7 +18,11 @@ pub struct SyncRequest<F> {
 /// A file could not be synced. The process must end: what the kernel could not write it forgets, so
 /// that another try would promise what is lost.
 #[derive(Debug, Error)]
-#[error("cannot make {file} durable, the process must end: {source}")]
+#[error(
+    "cannot make {file} durable: {source}. The relay has to stop: what the disk did not take is \
+     lost, and nobody was told that it was kept. Look for errors of the disk (`dmesg`, `smartctl`), \
+     then start the relay again; on another disk, restore the state directory there first"
+)]
 pub struct SyncFailed {
     /// The file.
     pub file: String,

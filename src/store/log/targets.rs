@@ -1,8 +1,9 @@
 //! Shards that are being filled: with those of another number, or with what is imported.
 
-use super::disk::Disk as _;
+use super::disk::Disk;
+use super::manifest::shard_of;
 use super::notes::{Notes, NotesBatch};
-use super::rehome::{RehomeError, at, shard_of};
+use super::rehome_error::{RehomeError, at};
 use super::store::queue_ids;
 use super::{Directory, LogOptions, LogStore, Partitions, Promise};
 use crate::store::{
@@ -20,8 +21,8 @@ const RECORD_COST: usize = 512;
 
 /// All shards of a new generation; nothing counts before the manifest names them.
 #[derive(Debug)]
-pub(super) struct Targets {
-    shards: Vec<Target>,
+pub(super) struct Targets<D: Disk = Directory> {
+    shards: Vec<Target<D>>,
     partitions: Arc<dyn Partitions>,
     path: PathBuf,
 }
@@ -35,8 +36,25 @@ impl Targets {
         options: &LogOptions,
     ) -> Result<Self, RehomeError> {
         Directory::open(generation).map_err(at(generation))?;
-        let shards = (0..shards)
-            .map(|shard| Target::begin(&shard_of(generation, shard), shard, partitions, options))
+        let disks = (0..shards).map(|shard| {
+            let path = shard_of(generation, shard);
+            Directory::open(&path).map_err(at(&path))
+        });
+        Self::over(generation, disks, partitions, options)
+    }
+}
+
+impl<D: Disk> Targets<D> {
+    /// Begins a shard on each of some disks, which are those of a generation's directory.
+    pub(super) fn over(
+        generation: &Path,
+        disks: impl Iterator<Item = Result<D, RehomeError>>,
+        partitions: &Arc<dyn Partitions>,
+        options: &LogOptions,
+    ) -> Result<Self, RehomeError> {
+        let shards = disks
+            .zip(0..)
+            .map(|(disk, shard)| Target::begin(disk?, shard, partitions, options))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             shards,
@@ -49,7 +67,7 @@ impl Targets {
         self.partitions.shard(self.partitions.partition(id))
     }
 
-    fn home(&mut self, id: &Id) -> Option<&mut Target> {
+    fn home(&mut self, id: &Id) -> Option<&mut Target<D>> {
         let home = self.home_of(id);
         self.shards.get_mut(usize::from(home))
     }
@@ -137,7 +155,7 @@ impl Targets {
 
     /// Adds the next waiting note of a notifier whose queue was put; false when it was not.
     pub(super) fn put_note(&mut self, notifier_id: &Id, note: Note) -> bool {
-        let find = |target: &Target| target.store.find(IdKind::Notifier, notifier_id);
+        let find = |target: &Target<D>| target.store.find(IdKind::Notifier, notifier_id);
         let shard = self.home_of(notifier_id);
         let shard = match self.shards.get(usize::from(shard)).and_then(find) {
             Some(Location::Queue(_)) => shard,
@@ -167,20 +185,19 @@ impl Targets {
 
 /// A shard that is being filled.
 #[derive(Debug)]
-struct Target {
-    store: LogStore,
+struct Target<D: Disk> {
+    store: LogStore<D>,
     notes: Notes,
     unsynced: usize,
 }
 
-impl Target {
+impl<D: Disk> Target<D> {
     fn begin(
-        path: &Path,
+        disk: D,
         shard: u16,
         partitions: &Arc<dyn Partitions>,
         options: &LogOptions,
     ) -> Result<Self, RehomeError> {
-        let disk = Directory::open(path).map_err(at(path))?;
         let options = LogOptions {
             promise: Promise::Disk,
             ..options.clone()

@@ -2,7 +2,7 @@
 
 use super::fake::FakeDisk;
 use super::model::{SEGMENT_LEN, World, dump, open, sync};
-use crate::store::log::{OpenError, Promise};
+use crate::store::log::{LogId, OpenError, Promise};
 use crate::store::{MemoryStore, Store};
 use rand::Rng;
 use std::collections::BTreeSet;
@@ -165,6 +165,157 @@ fn missing_swapped_and_copied_segments_are_refused_unless_they_are_unused() {
                 "{what} copied"
             );
         }
+    }
+}
+
+/// A file may come back as it was earlier, from a copy or a disk that lost a write.
+#[test]
+fn a_segment_of_an_earlier_time_is_refused_or_leaves_a_state_that_once_was() {
+    let (mut refused, mut opened) = (0, 0);
+    for seed in 80..88 {
+        let mut world = World::new(seed, Promise::Disk);
+        let mut states = BTreeSet::from([dump(&world.model)]);
+        let mut copies = Vec::new();
+        for i in 0..200 {
+            if i % 25 == 0 {
+                sync(world.store());
+                copies.push(world.disk.copy());
+            }
+            world.step();
+            states.insert(dump(&world.model));
+            world.housekeeping();
+        }
+        sync(world.store());
+        world.store = None;
+        for copy in &copies {
+            for name in copy.names() {
+                let earlier = copy.content(&name);
+                let disk = world.disk.copy();
+                if !disk.names().contains(&name) || disk.content(&name) == earlier {
+                    continue;
+                }
+                disk.edit(&name, |bytes| *bytes = earlier);
+                match check(&disk, &states, &format!("seed {seed}: an earlier {name}")) {
+                    true => opened += 1,
+                    false => refused += 1,
+                }
+            }
+        }
+    }
+    assert!(
+        refused > 50 && opened > 5,
+        "{refused} refused, {opened} opened"
+    );
+}
+
+#[test]
+fn a_segment_in_the_place_of_another_is_refused_and_an_unused_one_is_not_taken_for_it() {
+    for seed in 90..96 {
+        let (world, states, _) = old_world(seed);
+        let names = world.disk.names();
+        for name in &names {
+            for other in names.iter().filter(|other| *other != name) {
+                let content = world.disk.content(other);
+                let is_used = content.starts_with(b"smp-log\n");
+                let disk = world.disk.copy();
+                disk.edit(name, |bytes| *bytes = content);
+                let what = format!("seed {seed}: {other} in the place of {name}");
+                let opened = check(&disk, &states, &what);
+                assert!(!opened || !is_used, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_segment_with_more_bytes_is_refused_unless_it_is_unused() {
+    for seed in 100..104 {
+        let (mut world, states) = world(seed);
+        for name in world.disk.names() {
+            let more = world.rng.random_range(1..SEGMENT_LEN);
+            let disk = world.disk.copy();
+            let mut is_used = false;
+            disk.edit(&name, |bytes| {
+                is_used = bytes.starts_with(b"smp-log\n");
+                bytes.resize(SEGMENT_LEN + more, 7);
+            });
+            let opened = check(
+                &disk,
+                &states,
+                &format!("seed {seed}: {more} more in {name}"),
+            );
+            assert_eq!(opened, !is_used, "seed {seed}: {more} more in {name}");
+        }
+    }
+}
+
+/// Every byte of a world in which all logs are in use and a segment is half emptied.
+fn flip_every_byte(seed: u64, step: usize) {
+    let (mut world, states) = compacting_world(seed);
+    let (mut refused, mut opened) = (0, 0);
+    for name in world.disk.names() {
+        for offset in (seed as usize % step..SEGMENT_LEN).step_by(step) {
+            let disk = world.disk.copy();
+            let bit = world.rng.random_range(0..8);
+            disk.edit(&name, |bytes| bytes[offset] ^= 1 << bit);
+            match check(&disk, &states, &format!("seed {seed}: {name} at {offset}")) {
+                true => opened += 1,
+                false => refused += 1,
+            }
+        }
+    }
+    assert!(refused * 10 > opened, "{refused} refused, {opened} opened");
+}
+
+/// A world that is being compacted, with messages in the leftovers.
+fn compacting_world(seed: u64) -> (World, BTreeSet<String>) {
+    for seed in seed * 1000.. {
+        let (mut world, states) = world_at(seed, |world| {
+            let store = world.store();
+            let leftovers = store.journal.log(LogId::Leftovers);
+            store.cleaning.is_some() && !leftovers.segments.is_empty()
+        });
+        if !states.is_empty() {
+            world.store = None;
+            return (world, states);
+        }
+    }
+    unreachable!("no world is being compacted")
+}
+
+/// A world of which everything is durable at a certain moment, and its states from then on; none
+/// when that does not come.
+fn world_at(seed: u64, is_now: impl Fn(&mut World) -> bool) -> (World, BTreeSet<String>) {
+    let mut world = World::new(seed, Promise::Disk);
+    for i in 0..400 {
+        world.step();
+        world.housekeeping();
+        if i > 100 && is_now(&mut world) {
+            sync(world.store());
+            let mut states = BTreeSet::from([dump(&world.model)]);
+            for _ in 0..3 {
+                world.step();
+                states.insert(dump(&world.model));
+            }
+            sync(world.store());
+            return (world, states);
+        }
+    }
+    (world, BTreeSet::new())
+}
+
+#[test]
+fn a_byte_flipped_while_a_store_is_compacted_is_refused_or_was_never_promised() {
+    for seed in 1..5 {
+        flip_every_byte(seed, 211);
+    }
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn any_byte_flipped_is_refused_or_was_never_promised() {
+    for seed in 10..14 {
+        flip_every_byte(seed, 1);
     }
 }
 

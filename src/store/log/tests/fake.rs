@@ -27,6 +27,10 @@ struct State {
     capacity: Option<usize>,
     /// Bytes the process still writes before it is killed.
     life: Option<usize>,
+    /// Files removed since the directory was last synced: they may come back.
+    removed: BTreeMap<String, Content>,
+    /// The next sync fails.
+    is_broken: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -59,6 +63,16 @@ impl FakeDisk {
         self.with(|state| state.life = bytes);
     }
 
+    /// Whether the process was killed: some of what it wrote went nowhere.
+    pub fn is_dead(&self) -> bool {
+        self.with(|state| state.life == Some(0))
+    }
+
+    /// The next sync fails, and what it was for is forgotten, as kernels do.
+    pub fn break_next_sync(&self) {
+        self.with(|state| state.is_broken = true);
+    }
+
     /// The kernel writes some of what it has, whatever it likes.
     pub fn write_back(&self, rng: &mut ChaCha20Rng) {
         let granule = [SECTOR, 4096][rng.random_range(0..2)];
@@ -76,6 +90,11 @@ impl FakeDisk {
             self.write_back(rng);
         }
         self.with(|state| {
+            for (name, content) in std::mem::take(&mut state.removed) {
+                if rng.random_bool(0.5) {
+                    state.files.entry(name).or_insert(content);
+                }
+            }
             for content in state.files.values_mut() {
                 content.current.clone_from(&content.durable);
                 content.dirty.clear();
@@ -167,13 +186,18 @@ impl Disk for FakeDisk {
                 dirty: BTreeSet::new(),
             };
             state.files.insert(name.to_owned(), content);
+            // The directory is synced, and with it all removals before.
+            state.removed.clear();
             Ok(())
         })?;
         self.open(name)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.with(|state| state.files.remove(name));
+        self.with(|state| {
+            let removed = state.files.remove_entry(name);
+            state.removed.extend(removed);
+        });
         Ok(())
     }
 
@@ -231,11 +255,17 @@ impl Memory for FakeMemory {
 impl SegmentFile for FakeFile {
     fn sync(&self) -> io::Result<()> {
         self.disk.with(|state| {
+            if std::mem::take(&mut state.is_broken) {
+                if let Some(content) = state.files.get_mut(&self.name) {
+                    content.dirty.clear();
+                }
+                return Err(io::Error::from_raw_os_error(5));
+            }
             if let Some(content) = state.files.get_mut(&self.name) {
                 content.persist(SECTOR, |_| true);
             }
-        });
-        Ok(())
+            Ok(())
+        })
     }
 
     fn describe(&self) -> String {

@@ -1,7 +1,9 @@
 mod codec;
 mod corruption;
+mod cut;
 mod fake;
 mod model;
+mod moves;
 mod notes;
 mod power;
 mod rehome;

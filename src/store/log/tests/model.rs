@@ -44,7 +44,15 @@ pub fn options(promise: Promise) -> LogOptions {
 pub type FakeStore = LogStore<FakeDisk>;
 
 pub fn open(disk: &FakeDisk, promise: Promise) -> Result<(FakeStore, RecoveryReport), OpenError> {
-    LogStore::open(disk.clone(), 0, Arc::new(OneShard), &options(promise))
+    open_shard(disk, 0, promise)
+}
+
+pub fn open_shard(
+    disk: &FakeDisk,
+    shard: u16,
+    promise: Promise,
+) -> Result<(FakeStore, RecoveryReport), OpenError> {
+    LogStore::open(disk.clone(), shard, Arc::new(OneShard), &options(promise))
 }
 
 /// Gives the store the segments it wants, if there is space.
@@ -78,9 +86,16 @@ pub enum Op {
     RemoveService([u8; 32]),
 }
 
+fn fingerprint(n: u8) -> [u8; 32] {
+    let mut fingerprint = [n; 32];
+    fingerprint[1] = 0;
+    fingerprint
+}
+
 pub fn id(kind: u8, number: u8) -> Id {
     let mut id = [kind; 24];
     id[0] = number;
+    id[1] = 0;
     id[23] = number;
     id
 }
@@ -156,6 +171,43 @@ pub fn record(rng: &mut ChaCha20Rng) -> QueueRecord {
     }
 }
 
+impl Op {
+    /// The same change of a queue with ids that no other shard's queues have.
+    pub fn of_shard(mut self, shard: u16) -> Self {
+        let mark = u8::try_from(shard).unwrap();
+        let own = |id: &mut Id| id[1] = mark;
+        let of_notifier = |notifier: &mut Option<NotifierRecord>| {
+            if let Some(notifier) = notifier {
+                own(&mut notifier.notifier_id);
+            }
+        };
+        match &mut self {
+            Self::Create(record, _) => {
+                own(&mut record.recipient_id);
+                own(&mut record.sender_id);
+                record.link_id.iter_mut().for_each(own);
+                of_notifier(&mut record.notifier);
+            }
+            Self::Update(id, change) => {
+                own(id);
+                match change {
+                    QueueChange::Link(Some((id, _))) => own(id),
+                    QueueChange::Notifier(notifier) => of_notifier(notifier),
+                    _ => {}
+                }
+            }
+            Self::Delete(id) | Self::Pop(id) | Self::Push(id, ..) => own(id),
+            Self::Reserve(_, id, _) | Self::Release(_, id) => own(id),
+            Self::Service(service) => {
+                own(&mut service.id);
+                service.fingerprint[1] = mark;
+            }
+            Self::RemoveService(fingerprint) => fingerprint[1] = mark,
+        }
+        self
+    }
+}
+
 fn random_op(rng: &mut ChaCha20Rng) -> Op {
     let recipient = id(1, rng.random_range(0..IDS));
     let kind = [IdKind::Sender, IdKind::Link, IdKind::Notifier][rng.random_range(0..3)];
@@ -189,7 +241,7 @@ fn random_op(rng: &mut ChaCha20Rng) -> Op {
         65..90 => Op::Pop(recipient),
         90..94 => Op::Reserve(kind, other, rng.random_range(1..5)),
         94..98 => Op::Release(kind, other),
-        98 => Op::RemoveService([rng.random_range(0..5); 32]),
+        98 => Op::RemoveService(fingerprint(rng.random_range(0..5))),
         _ => Op::Service(Box::new(ServiceRecord {
             id: id(5, rng.random_range(0..3)),
             role: [
@@ -197,7 +249,7 @@ fn random_op(rng: &mut ChaCha20Rng) -> Op {
                 ServiceRole::Notifier,
                 ServiceRole::Proxy,
             ][rng.random_range(0..3)],
-            fingerprint: [rng.random_range(0..5); 32],
+            fingerprint: fingerprint(rng.random_range(0..5)),
             chain: vec![vec![1; rng.random_range(0..300)]; rng.random_range(0..3)],
             created_day: 7,
         })),
@@ -265,8 +317,24 @@ pub fn apply<S: Store>(store: &mut S, op: &Op) -> Result<bool, StoreError> {
     }
 }
 
-/// Everything a store shows, in words.
+/// Everything a store of the first shard shows, in words.
 pub fn dump<S: Store>(store: &S) -> String {
+    dump_shard(store, 0)
+}
+
+/// Everything a store of a shard shows, in words.
+pub fn dump_shard<S: Store>(store: &S, shard: u16) -> String {
+    let mark = u8::try_from(shard).unwrap();
+    let id = |kind: u8, number: u8| {
+        let mut id = id(kind, number);
+        id[1] = mark;
+        id
+    };
+    let fingerprint = |n: u8| {
+        let mut fingerprint = fingerprint(n);
+        fingerprint[1] = mark;
+        fingerprint
+    };
     let mut out = String::new();
     for number in 0..IDS {
         for (kind, space) in [
@@ -301,14 +369,14 @@ pub fn dump<S: Store>(store: &S) -> String {
     }
     writeln!(out, "{with_messages} queues with messages").unwrap();
     for n in 0..5 {
-        writeln!(out, "{:?}", store.service(&[n; 32])).unwrap();
+        writeln!(out, "{:?}", store.service(&fingerprint(n))).unwrap();
     }
     let mut fingerprints = store.service_fingerprints();
     fingerprints.sort_unstable();
     writeln!(out, "{fingerprints:?}").unwrap();
     for n in 0..3 {
-        writeln!(out, "{:?}", store.service_queues(&id(5, n))).unwrap();
-        writeln!(out, "{:?}", store.service_notifiers(&id(5, n))).unwrap();
+        writeln!(out, "{:?}", store.service_queues(&self::id(5, n))).unwrap();
+        writeln!(out, "{:?}", store.service_notifiers(&self::id(5, n))).unwrap();
     }
     writeln!(out, "{:?}", store.totals()).unwrap();
     out
@@ -316,6 +384,7 @@ pub fn dump<S: Store>(store: &S) -> String {
 
 /// A log store, the changes it has made, and what memory makes of the same.
 pub struct World {
+    pub shard: u16,
     pub rng: ChaCha20Rng,
     pub disk: FakeDisk,
     pub promise: Promise,
@@ -327,9 +396,14 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64, promise: Promise) -> Self {
+        Self::of_shard(0, seed, promise)
+    }
+
+    pub fn of_shard(shard: u16, seed: u64, promise: Promise) -> Self {
         let disk = FakeDisk::default();
-        let store = open(&disk, promise).unwrap().0;
+        let store = open_shard(&disk, shard, promise).unwrap().0;
         Self {
+            shard,
             rng: ChaCha20Rng::seed_from_u64(seed),
             disk,
             promise,
@@ -345,7 +419,7 @@ impl World {
 
     /// Makes a random change in both stores.
     pub fn step(&mut self) {
-        let op = random_op(&mut self.rng);
+        let op = random_op(&mut self.rng).of_shard(self.shard);
         self.make(op);
     }
 
@@ -376,13 +450,13 @@ impl World {
     /// Opens again and finds which changes are still there: at least the first `promised`.
     pub fn reopen(&mut self, promised: usize) -> RecoveryReport {
         self.store = None;
-        let (store, report) = open(&self.disk, self.promise).unwrap();
-        let recovered = dump(&store);
+        let (store, report) = open_shard(&self.disk, self.shard, self.promise).unwrap();
+        let recovered = dump_shard(&store, self.shard);
         self.store = Some(store);
         // The likeliest outcomes first: building all states is slow.
         let kept = (promised..=self.history.len()).rev().find(|kept| {
             let model = replayed(&self.history[..*kept]);
-            let is_same = dump(&model) == recovered;
+            let is_same = dump_shard(&model, self.shard) == recovered;
             if is_same {
                 self.model = model;
             }
@@ -393,7 +467,7 @@ impl World {
             panic!(
                 "no state after change {promised} of {} is what came back:\n{recovered}\nlast:\n{}",
                 self.history.len(),
-                dump(&all)
+                dump_shard(&all, self.shard)
             )
         });
         self.history.truncate(kept);

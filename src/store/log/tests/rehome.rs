@@ -2,7 +2,8 @@
 
 use super::model::{content, record};
 use crate::protocol::handshake::ServiceRole;
-use crate::store::log::{LogOptions, LogStore, Partitions, Promise, StoreDirectory};
+use crate::store::log::store::queue_ids;
+use crate::store::log::{Disk, LogOptions, LogStore, Origin, Partitions, Promise, StoreDirectory};
 use crate::store::{ActiveDays, Id, IdKind, Location, Message, MessageKind, ServiceRecord, Store};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -119,49 +120,68 @@ fn fill(directory: &StoreDirectory, queues: usize) -> Vec<Id> {
 fn everything(directory: &StoreDirectory) -> BTreeMap<Id, String> {
     let shards = directory.shards();
     let partitions = partitions(shards);
-    let home_of = |id: &Id| partitions.shard(partitions.partition(id));
-    let stores: Vec<LogStore> = (0..shards)
-        .map(|shard| {
-            let partitions = Arc::clone(&partitions);
-            directory
-                .open_shard(shard, partitions, &options())
-                .unwrap()
-                .0
-        })
-        .collect();
+    let open = |shard| {
+        let partitions = Arc::clone(&partitions);
+        directory.open_shard(shard, partitions, &options()).unwrap()
+    };
+    let stores: Vec<LogStore> = (0..shards).map(|shard| open(shard).0).collect();
+    expect_at_home(&stores, &*partitions);
+    contents(&stores)
+}
+
+/// Everything shards hold, by recipient id or fingerprint.
+pub fn contents<D: Disk>(stores: &[LogStore<D>]) -> BTreeMap<Id, String> {
     let mut all = BTreeMap::new();
-    for store in &stores {
+    for store in stores {
+        for slot in store.queues() {
+            let queue = store.queue(slot);
+            let secrets = (
+                queue.rcv_dh_secret.0,
+                queue.notifier.as_ref().map(|n| n.dh_secret.0),
+            );
+            let (link, days) = (store.link(slot), store.active_days(slot));
+            let messages: Vec<_> = store.messages(slot).collect();
+            let words = format!("{queue:?} {secrets:?} {link:?} {days:?} {messages:?}");
+            assert_eq!(all.insert(queue.recipient_id, words), None);
+        }
+        for service in store.services() {
+            // No queue has such an id.
+            let key = head(&service.fingerprint).map(|byte| !byte);
+            assert_eq!(all.insert(key, format!("{service:?}")), None);
+        }
+    }
+    all
+}
+
+/// What leads to the home of a service.
+fn head(fingerprint: &[u8; 32]) -> Id {
+    *fingerprint.first_chunk().unwrap()
+}
+
+/// Asserts that every id leads to its queue from where it says that it lives.
+pub fn expect_at_home<D: Disk>(stores: &[LogStore<D>], partitions: &dyn Partitions) {
+    let home_of = |id: &Id| partitions.shard(partitions.partition(id));
+    for store in stores {
         for slot in store.queues() {
             let queue = store.queue(slot);
             let home = home_of(&queue.recipient_id);
-            if let Some(id) = queue.link_id {
-                let there = stores[usize::from(home_of(&id))].find(IdKind::Link, &id);
-                let expected = if home_of(&id) == home {
+            for (kind, id) in queue_ids(&queue) {
+                let lives_at = home_of(&id);
+                let expected = if lives_at == home {
                     Location::Queue(slot)
                 } else {
                     Location::Shard(home)
                 };
-                assert_eq!(there, Some(expected));
+                let found = stores[usize::from(lives_at)].find(kind, &id);
+                assert_eq!(found, Some(expected), "{kind:?} {id:?}");
             }
-            let found = stores[usize::from(home)].find(IdKind::Recipient, &queue.recipient_id);
-            assert_eq!(found, Some(Location::Queue(slot)));
-            let (link, days) = (store.link(slot), store.active_days(slot));
-            let messages: Vec<_> = store.messages(slot).collect();
-            let words = format!("{queue:?} {link:?} {days:?} {messages:?}");
-            all.insert(queue.recipient_id, words);
         }
         for service in store.services() {
-            let mut id = [0xff; 24];
-            id[..2].copy_from_slice(&[service.fingerprint[0], 1]);
-            assert!(
-                stores[usize::from(home_of(&[service.fingerprint[0]; 24]))]
-                    .service(&service.fingerprint)
-                    .is_some()
-            );
-            all.insert(id, format!("{service:?}"));
+            let home = home_of(&head(&service.fingerprint));
+            let there = stores[usize::from(home)].service(&service.fingerprint);
+            assert_eq!(there, Some((service.id, service.role)));
         }
     }
-    all
 }
 
 #[test]
@@ -253,6 +273,49 @@ fn what_is_damaged_is_skipped_only_when_asked_and_kept() {
         assert_eq!(before.get(id), Some(words));
     }
     assert_eq!(after.len(), before.len() - 1);
+
+    // Killed before the damaged logs had their name.
+    let root = state.path().join("smp-server-store");
+    let shard = kept.with_extension("");
+    fs::rename(&kept, &shard).unwrap();
+    fs::write(root.join("generation-1.keep"), "").unwrap();
+    let directory = StoreDirectory::open(state.path(), 1).unwrap();
+    assert!(kept.join("shard-0000").is_dir() && !shard.exists());
+    assert!(!root.join("generation-1.keep").exists());
+    assert_eq!(everything(&directory), after);
+
+    // Killed before the manifest was replaced: the damaged logs still count, and are no longer
+    // marked.
+    fs::write(root.join("generation-2.keep"), "").unwrap();
+    let mut directory = StoreDirectory::open(state.path(), 1).unwrap();
+    assert_eq!(everything(&directory), after);
+    directory.rehome(2, &partitions(2), &options()).unwrap();
+    assert!(!root.join("generation-2.damaged").exists() && !root.join("generation-2").exists());
+    assert!(kept.is_dir());
+}
+
+#[test]
+fn where_a_store_comes_from_goes_with_it() {
+    let state = tempfile::tempdir().unwrap();
+    let mut directory = StoreDirectory::open(state.path(), 1).unwrap();
+    assert_eq!(*directory.origin(), Origin::default());
+    fill(&directory, 4);
+    let origin = Origin {
+        key_check: Some("check".to_owned()),
+        imported: Some(Vec::new()),
+    };
+    directory.set_origin(origin.clone()).unwrap();
+    directory.rehome(3, &partitions(3), &options()).unwrap();
+    let mut directory = StoreDirectory::open(state.path(), 1).unwrap();
+    assert_eq!(*directory.origin(), origin);
+    let before = everything(&directory);
+    let rekeyed = "other".to_owned();
+    directory
+        .rekey(rekeyed, &partitions(3), &options())
+        .unwrap();
+    let directory = StoreDirectory::open(state.path(), 1).unwrap();
+    assert_eq!(directory.origin().key_check.as_deref(), Some("other"));
+    assert_eq!(everything(&directory), before);
 }
 
 #[test]
@@ -270,6 +333,23 @@ fn a_shard_or_a_manifest_that_is_missing_does_not_begin_anew() {
     fs::remove_file(root.join("manifest.json")).unwrap();
     let error = StoreDirectory::open(state.path(), 2).unwrap_err();
     assert!(error.to_string().contains("manifest.json"), "{error}");
+}
+
+#[test]
+fn logs_of_a_later_release_are_left_alone() {
+    let state = tempfile::tempdir().unwrap();
+    StoreDirectory::open(state.path(), 1).unwrap();
+    let manifest = state.path().join("smp-server-store/manifest.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let later = text.replace("\"version\":1", "\"version\":2");
+    fs::write(&manifest, &later).unwrap();
+    let error = StoreDirectory::open(state.path(), 1).unwrap_err();
+    let expected = format!(
+        "{} has format 2, which this release does not know: start the release that wrote it",
+        manifest.display()
+    );
+    assert!(error.to_string().starts_with(&expected), "{error}");
+    assert_eq!(fs::read_to_string(&manifest).unwrap(), later);
 }
 
 #[test]
@@ -311,4 +391,95 @@ fn days_of_use_come_back_with_the_file_or_with_the_record() {
         store.active_days(slot_of(&store, &ids[1])),
         ActiveDays::default()
     );
+}
+
+fn flip(path: &Path, at: usize, bit: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 1 << bit;
+    fs::write(path, bytes).unwrap();
+}
+
+/// A wrong manifest must not take the logs for those of an interrupted move, which are removed.
+#[test]
+fn any_damage_of_a_manifest_is_refused_and_removes_nothing() {
+    let state = tempfile::tempdir().unwrap();
+    let directory = StoreDirectory::open(state.path(), 2).unwrap();
+    fill(&directory, 20);
+    let before = everything(&directory);
+    let root = state.path().join("smp-server-store");
+    let manifest = root.join("manifest.json");
+    let good = fs::read(&manifest).unwrap();
+    for at in 0..good.len() {
+        for bit in 0..8 {
+            flip(&manifest, at, bit);
+            let error = StoreDirectory::open(state.path(), 2).unwrap_err();
+            assert!(error.to_string().contains("manifest.json"), "{error}");
+            fs::write(&manifest, &good).unwrap();
+        }
+        fs::write(&manifest, &good[..at]).unwrap();
+        StoreDirectory::open(state.path(), 2).unwrap_err();
+        fs::write(&manifest, &good).unwrap();
+    }
+    let by_hand = |text: &str| {
+        fs::write(&manifest, text).unwrap();
+        StoreDirectory::open(state.path(), 2).map_err(|error| error.to_string())
+    };
+    let advised = r#"{"version":1,"generation":1,"shards":2}"#;
+    for (text, reason) in [
+        (
+            r#"{"version":1,"generation":3,"shards":2}"#,
+            "generation-3 is missing",
+        ),
+        (
+            r#"{"version":1,"generation":1,"shards":1}"#,
+            "there are 2 shards, not 1",
+        ),
+    ] {
+        let error = by_hand(text).unwrap_err();
+        assert!(error.contains(reason) && error.contains(advised), "{error}");
+    }
+    let later = by_hand(r#"{"version":2,"generation":1,"shards":2}"#).unwrap_err();
+    assert!(later.contains("has format 2"), "{later}");
+    let directory = by_hand(advised).unwrap();
+    assert_eq!(everything(&directory), before);
+}
+
+#[test]
+fn segments_and_directories_of_another_shard_are_refused() {
+    let state = tempfile::tempdir().unwrap();
+    let directory = StoreDirectory::open(state.path(), 2).unwrap();
+    fill(&directory, 60);
+    let before = everything(&directory);
+    let (first, second) = (directory.shard(0), directory.shard(1));
+    let beside = first.with_file_name("beside");
+    let swap = |a: &Path, b: &Path| {
+        fs::rename(a, &beside).unwrap();
+        fs::rename(b, a).unwrap();
+        fs::rename(&beside, b).unwrap();
+    };
+    let opens = |shard| directory.open_shard(shard, partitions(2), &options());
+    let mut refused = 0;
+    for entry in fs::read_dir(&first).unwrap() {
+        let name = entry.unwrap().file_name();
+        let (a, b) = (first.join(&name), second.join(&name));
+        let is_used = |path: &Path| fs::read(path).unwrap().starts_with(b"smp-log\n");
+        if !b.is_file() || !(is_used(&a) && is_used(&b)) {
+            continue;
+        }
+        swap(&a, &b);
+        for shard in 0..2 {
+            let error = opens(shard).unwrap_err().to_string();
+            let other = format!("belongs to shard {}", 1 - shard);
+            assert!(error.contains(&other), "{error}");
+            refused += 1;
+        }
+        swap(&a, &b);
+    }
+    assert!(refused >= 4, "{refused}");
+    swap(&first, &second);
+    for shard in 0..2 {
+        opens(shard).unwrap_err();
+    }
+    swap(&first, &second);
+    assert_eq!(everything(&directory), before);
 }
