@@ -46,7 +46,10 @@ pub fn run(
     renew(options, &directories.config, now, &mut rand::rng())?;
     console.line("Generated new server credentials")?;
     console.line(&credentials::ca_key_advice(&directories.config))?;
-    console.line("A running server uses them once it is started again.")?;
+    console.line(
+        "A running server uses them for new connections once it gets SIGHUP \
+         (`systemctl reload smp-server`), or is started again.",
+    )?;
     Ok(())
 }
 
@@ -82,7 +85,8 @@ fn renew<R: RngCore + CryptoRng>(
     }
     let fingerprint_file = folder.join(FINGERPRINT_FILE);
     let fingerprint = if fingerprint_file.exists() {
-        credential::check_stored_fingerprint(folder).map_err(start::unusable)?
+        credential::check_stored_fingerprint(folder)
+            .map_err(|error| start::unusable(error, folder))?
     } else {
         Fingerprint::of(identity)
     };

@@ -40,7 +40,7 @@ pub fn run(
     // A closed stderr leaves nobody to tell.
     let warn = |line: Arguments<'_>| drop(writeln!(stderr(), "{line}"));
     let mut line = |text: &str| warn(format_args!("{text}"));
-    let mut progress = Progress::new(&mut line);
+    let mut progress = Progress::new("importing", &mut line);
     let mut show = |done, total| progress.show(done, total);
     let read = if options.check {
         migration::check(&settings, state, skip_warnings, &mut show)

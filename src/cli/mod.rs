@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod arguments;
+pub mod backup;
 pub mod cert;
 pub mod check_config;
 mod credentials;
@@ -22,6 +23,7 @@ mod progress;
 mod prompt;
 pub mod reference_storage;
 mod renewal;
+pub mod restore;
 pub mod serve;
 pub mod start;
 pub mod start_lines;

@@ -110,7 +110,7 @@ fn take_over(plan: &StartPlan) -> anyhow::Result<()> {
     let (settings, state) = (&plan.settings, &plan.state_dir);
     tracing::info!("importing {}...", state.display());
     let mut line = |text: &str| tracing::info!("{text}");
-    let mut progress = Progress::new(&mut line);
+    let mut progress = Progress::new("importing", &mut line);
     let imported = migration::import(settings, state, plan.skip_warnings, &mut |done, total| {
         progress.show(done, total);
     });

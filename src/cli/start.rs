@@ -8,10 +8,13 @@ use crate::config::{Settings, SettingsError};
 use crate::crypto::certificate::Fingerprint;
 use crate::runtime::{DAILY_LOG, METRICS_FILE};
 use crate::store::log::STORE_FOLDER;
-use crate::transport::credential::{self, Credential, CredentialError};
+use crate::transport::credential::{
+    self, CA_CERTIFICATE_FILE, Credential, CredentialError, SERVER_CERTIFICATE_FILE,
+    SERVER_KEY_FILE,
+};
 use crate::transport::web_credential::WebCredential;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use time::OffsetDateTime;
 
@@ -134,7 +137,8 @@ pub fn run(
         plan.advice.push(advice.to_owned());
     }
     // Before anything is opened; the relay loads them itself.
-    let credential = Credential::load(&directories.config).map_err(unusable)?;
+    let credential = Credential::load(&directories.config)
+        .map_err(|error| unusable(error, &directories.config))?;
     let expiry = credentials::expiry_advice(credential.chain(), OffsetDateTime::now_utc());
     let ca_key = credentials::ca_key_warning(&directories.config);
     plan.advice.extend(expiry.into_iter().chain(ca_key));
@@ -191,8 +195,8 @@ fn initial_options(options: &StartOptions) -> InitOptions {
 }
 
 fn prepare(options: &StartOptions, directories: &Directories) -> Result<StartPlan, CliError> {
-    let fingerprint =
-        credential::check_stored_fingerprint(&directories.config).map_err(unusable)?;
+    let fingerprint = credential::check_stored_fingerprint(&directories.config)
+        .map_err(|error| unusable(error, &directories.config))?;
     Ok(StartPlan {
         settings: load_settings(directories)?,
         advice: Vec::new(),
@@ -244,9 +248,16 @@ fn print_lines(plan: &StartPlan, console: &mut Console<'_>) -> Result<(), CliErr
     Ok(())
 }
 
-/// What to say about credentials that do not serve.
-pub(super) fn unusable(error: CredentialError) -> CliError {
+/// What to say about credentials of a folder that do not serve.
+pub(super) fn unusable(error: CredentialError, folder: &Path) -> CliError {
     match error {
+        CredentialError::Invalid => CliError::Refused(format!(
+            "{error}\n\
+             {SERVER_KEY_FILE}, {SERVER_CERTIFICATE_FILE} or {CA_CERTIFICATE_FILE} in {} is \
+             malformed, of a kind that is not used here, or not of the same key as the others. \
+             `smp-server cert` makes new ones.",
+            folder.display()
+        )),
         CredentialError::FingerprintMismatch => CliError::Refused(error.to_string()),
         CredentialError::Missing(_) => CliError::Refused(format!("----------\nError: {error}")),
         _ => CliError::Failed(error.into()),

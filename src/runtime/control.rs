@@ -7,7 +7,7 @@ mod reload;
 pub mod vital_signs;
 
 pub use executor::{Stop, run};
-pub use message::{ConnectionPage, ControlReply, ControlRequest, Order};
+pub use message::{BackupStep, ConnectionPage, ControlReply, ControlRequest, Order};
 
 use super::core::{CoreMessage, now};
 use super::mesh::Mesh;
@@ -18,7 +18,7 @@ use crate::control::{Overview, SavedStatistics, ShardSnapshot, Statistics};
 use crate::relay::{OperatorAnswer, OperatorCall, Partitioner};
 use crate::store::Id;
 use futures_lite::future::poll_fn;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -43,6 +43,18 @@ pub struct Control {
     last_words: RefCell<BTreeMap<u16, ShardSnapshot>>,
     /// Who waits for them.
     mourner: RefCell<Option<Waker>>,
+    /// Whether a backup is being made.
+    in_backup: Cell<bool>,
+}
+
+/// The right to make a backup, until it is dropped.
+#[derive(Debug)]
+pub struct BackupTurn<'a>(&'a Cell<bool>);
+
+impl Drop for BackupTurn<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
 }
 
 impl Control {
@@ -57,6 +69,7 @@ impl Control {
             saves: Saves::default(),
             last_words: RefCell::default(),
             mourner: RefCell::default(),
+            in_backup: Cell::new(false),
         }
     }
 
@@ -89,6 +102,21 @@ impl Control {
             replies.push(pending.answer().await);
         }
         replies
+    }
+
+    /// Tells every shard something to which nobody waits for an answer.
+    pub fn tell_all(&self, request: impl Fn() -> ControlRequest) {
+        for shard in 0..self.shards() {
+            // An answer to a request that is not open is dropped.
+            let token = self.requests.open().token();
+            self.send(shard, token, request());
+        }
+        self.mesh.announce();
+    }
+
+    /// Takes the right to make a backup; `None` while another is made.
+    pub fn begin_backup(&self) -> Option<BackupTurn<'_>> {
+        (!self.in_backup.replace(true)).then(|| BackupTurn(&self.in_backup))
     }
 
     /// Everything the shards tell about themselves, in their order.
@@ -141,8 +169,10 @@ impl Control {
             match self.ask(shard, request).await {
                 ControlReply::Order(OperatorAnswer::Elsewhere(other)) => shard = other,
                 ControlReply::Order(answer) => {
-                    // The quota of blocked queues must not forget them.
-                    self.saves.request();
+                    if matches!(order, Order::Block(_)) {
+                        // The quota must not forget it.
+                        self.saves.request();
+                    }
                     return answer;
                 }
                 _ => break,

@@ -2,17 +2,20 @@
 
 mod connection;
 mod control;
+mod freeze;
 mod idle;
 mod message;
 mod router;
 mod sockets;
 
 pub use connection::Connection;
+pub use freeze::FREEZE_LIMIT;
 pub use idle::IdleProgress;
 pub use message::{CoreMessage, RemoteCommands};
 pub use router::CoreRouter;
 pub use sockets::Sockets;
 
+use freeze::Freeze;
 use idle::IdleRound;
 
 use super::mesh::Mesh;
@@ -22,6 +25,7 @@ use super::save::SaveRequests;
 use super::steps::Steps;
 use super::storage::StoreWatch;
 use crate::config::values::QueuePlacement;
+use crate::control::Durations;
 use crate::protocol::batch::MAX_BATCH_ITEMS;
 use crate::relay::{
     Counters, MessageSweep, NotificationSweep, Partitioner, PeerMessage, ServiceSession,
@@ -74,6 +78,8 @@ pub struct Core {
     steps: Rc<Steps>,
     store_watch: StoreWatch,
     save_requests: SaveRequests,
+    /// How long it took to make changes durable.
+    commits: RefCell<Durations>,
     /// Whether the store could not be given more space.
     disk_full: Cell<bool>,
     /// Silent sessions that may have to be closed.
@@ -84,6 +90,8 @@ pub struct Core {
     main: RefCell<Option<Waker>>,
     /// What new connections are shown.
     credential: RefCell<Option<OnlineCredential>>,
+    /// Whether the shard is held still, and what waits for it.
+    freeze: Freeze,
 }
 
 impl Core {
@@ -116,11 +124,13 @@ impl Core {
             steps: Rc::default(),
             store_watch: StoreWatch::default(),
             save_requests: SaveRequests::default(),
+            commits: RefCell::default(),
             disk_full: Cell::new(false),
             idle: RefCell::default(),
             sockets: RefCell::default(),
             main: RefCell::default(),
             credential: RefCell::default(),
+            freeze: Freeze::default(),
         }
     }
 
@@ -230,20 +240,20 @@ impl Core {
             .table
             .try_remove(reference.slot as usize);
         for shard in session.touched_shards() {
+            let closed = CoreMessage::SessionClosed(reference);
             if *shard == self.index {
-                self.shard.borrow_mut().session_closed(reference);
+                self.run(|router| router.take(self.index, closed));
             } else {
-                self.mesh
-                    .send(*shard, CoreMessage::SessionClosed(reference));
+                self.mesh.send(*shard, closed);
             }
         }
         if let Some(service) = session.service() {
             let (service_id, shard) = (service.id, self.home_of(service));
+            let closed = CoreMessage::ServiceClosed(reference, service_id);
             if shard == self.index {
-                self.run(|router| router.leave_service(reference, &service_id));
+                self.run(|router| router.take(self.index, closed));
             } else {
-                self.mesh
-                    .send(shard, CoreMessage::ServiceClosed(reference, service_id));
+                self.mesh.send(shard, closed);
             }
         }
         self.mesh.announce();
@@ -283,6 +293,11 @@ impl Core {
     /// Who is to be told of changes in the store.
     pub fn store_watch(&self) -> &StoreWatch {
         &self.store_watch
+    }
+
+    /// Making changes durable took so long.
+    pub fn note_commit(&self, duration: Duration) {
+        self.commits.borrow_mut().record(duration);
     }
 
     /// Everything up to a change is durable: lets the answers go that promise it.
@@ -326,16 +341,11 @@ impl Core {
     /// Asks the shard of a queue to push its message again.
     pub fn redeliver(&self, session: SessionRef, recipient_id: Id, router: &mut CoreRouter<'_>) {
         let shard = self.partitioner.shard_of(&recipient_id);
+        let message = CoreMessage::Redeliver(session, recipient_id);
         if shard == self.index {
-            self.shard.borrow_mut().redeliver(
-                router.now,
-                session,
-                &recipient_id,
-                &mut router.effects,
-            );
+            router.take(shard, message);
         } else {
-            self.mesh
-                .send(shard, CoreMessage::Redeliver(session, recipient_id));
+            self.mesh.send(shard, message);
         }
     }
 
@@ -347,13 +357,11 @@ impl Core {
         count: u32,
         router: &mut CoreRouter<'_>,
     ) {
+        let message = CoreMessage::NotificationsTaken(session, count);
         if from == self.index {
-            self.shard
-                .borrow_mut()
-                .notifications_taken(session, count, &mut router.effects);
+            router.take(from, message);
         } else {
-            self.mesh
-                .send(from, CoreMessage::NotificationsTaken(session, count));
+            self.mesh.send(from, message);
         }
     }
 
@@ -421,12 +429,16 @@ impl Core {
     /// Handles what other executors sent; says whether there may be more.
     pub fn receive(&self) -> bool {
         let start = Instant::now();
+        let in_turn = || start.elapsed() < TURN;
         self.run(|router| {
-            let more = self.mesh.receive(|from, message| {
+            // What was held goes first: otherwise a busy mesh could keep it waiting.
+            let mut more = router.release_held(in_turn);
+            more |= self.mesh.receive(|from, message| {
                 router.take(from, message);
                 router.carry_out();
-                start.elapsed() < TURN
+                in_turn()
             });
+            more |= self.freeze.may_release();
             if self.mesh.flush() {
                 self.resume_congested();
             }
@@ -436,7 +448,7 @@ impl Core {
 
     /// Whether a connection must not read commands now; it is woken when it may.
     pub fn is_congested_for(&self, connection: &Connection) -> bool {
-        let congested = self.mesh.is_congested();
+        let congested = self.mesh.is_congested() || self.freeze.holds();
         if congested && !connection.awaits_mesh.replace(true) {
             let reference = connection.session.borrow().reference();
             self.congested.borrow_mut().push(reference);

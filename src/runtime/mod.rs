@@ -4,6 +4,7 @@
 //! connections that the kernel gave to its listeners; everything on it is single-threaded. The
 //! control executor serves operators. Executors talk only through the mesh.
 
+pub mod backup;
 mod blocking;
 mod connection;
 mod control;
@@ -12,6 +13,7 @@ mod days;
 mod http;
 pub mod lock;
 mod mesh;
+mod metrics;
 pub mod migration;
 mod notes;
 mod online_credential;

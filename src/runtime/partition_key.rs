@@ -13,7 +13,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 /// File in the state directory.
-const FILE: &str = "smp-server-partition.key";
+pub const FILE: &str = "smp-server-partition.key";
 /// Bytes of the secret.
 const LEN: usize = 16;
 

@@ -58,7 +58,8 @@ impl StoreWatch {
         self.syncs.take().into_iter().for_each(Waker::wake);
     }
 
-    fn wake(&self) {
+    /// Lets the tasks look again.
+    pub fn wake(&self) {
         self.tasks.take().into_iter().for_each(Waker::wake);
     }
 }
@@ -183,11 +184,15 @@ impl Core {
 pub async fn keep_durable(core: Rc<Core>, promise: Durability) -> SyncFailed {
     loop {
         let request = core.store_work(LogStore::pending_sync).await;
+        let began = Instant::now();
         let result = glommio::executor()
             .spawn_blocking(move || request.run())
             .await;
         match result {
-            Ok(upto) => core.synced(upto),
+            Ok(upto) => {
+                core.note_commit(began.elapsed());
+                core.synced(upto);
+            }
             Err(failure) => return failure,
         }
         if promise == Durability::Process {
@@ -225,6 +230,7 @@ pub async fn keep_space(core: Rc<Core>) {
                 } else {
                     core.note_space();
                 }
+                core.note_supply();
             }
             Chore::Warm(warm) => {
                 let result = glommio::executor().spawn_blocking(move || warm.run()).await;
@@ -256,6 +262,7 @@ pub async fn maintain(core: Rc<Core>) {
             core.note_space();
         }
         core.store_watch().wake();
+        core.note_supply();
     }
 }
 

@@ -4,6 +4,7 @@
 //! over connections of clients that name a server.
 
 mod handover;
+mod pages;
 mod serve;
 
 pub use serve::start;

@@ -111,13 +111,16 @@ impl WebCredential {
 
     /// Loads the files. When that fails, what was loaded before stays in use.
     pub fn reload(&self) -> Result<(), WebCredentialError> {
-        let mut state = self.state();
-        state.seen = Some(self.stamps());
+        // Nobody waits for files meanwhile.
+        let seen = self.stamps();
+        self.state().seen = Some(seen);
         let certified = load(&self.cert, &self.key)?;
         let leaf = certified.cert.first();
         let leaf = leaf.and_then(|leaf| Summary::of(leaf).ok());
         let browsers = certified.key.choose_scheme(BROWSERS).is_some();
-        state.config = Some(config(certified)?);
+        let config = config(certified)?;
+        let mut state = self.state();
+        state.config = Some(config);
         (state.leaf, state.browsers) = (leaf, browsers);
         self.loaded.store(true, Ordering::Release);
         Ok(())
@@ -126,7 +129,8 @@ impl WebCredential {
     /// Loads the files if they have changed since they were last looked at, and says whether they
     /// had.
     pub fn reload_if_changed(&self) -> Result<bool, WebCredentialError> {
-        if self.state().seen == Some(self.stamps()) {
+        let now = self.stamps();
+        if self.state().seen == Some(now) {
             return Ok(false);
         }
         self.reload().map(|()| true)

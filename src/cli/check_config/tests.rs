@@ -187,6 +187,24 @@ fn ports_are_tried() {
     let twice = format!("error: port {port} is set for the control port and for messages");
     assert!(has(&lines, &twice), "{lines:?}");
 
+    // Another address has ports of its own.
+    let free = TcpListener::bind("127.0.0.2:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let on = |address: &str| {
+        let sandbox = Sandbox::new("");
+        let text = format!(
+            "[TRANSPORT]\nport = {port}\ncontrol_port = {port}\n[RELAY]\naddress = {address}\n"
+        );
+        fs::write(sandbox.directories.ini_file(), text).unwrap();
+        sandbox.check().1
+    };
+    let twice = format!("error: port {port} is set for the control port and for messages");
+    assert!(!has(&on("127.0.0.2"), &twice));
+    for all in ["127.0.0.1", "0.0.0.0", "::"] {
+        assert!(has(&on(all), &twice), "{all}");
+    }
+
     // The server that runs may have it.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();

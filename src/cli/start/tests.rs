@@ -268,3 +268,33 @@ fn a_failing_relay_fails_the_command() {
     });
     assert!(matches!(result, Err(CliError::Failed(e)) if e.to_string() == "address in use"));
 }
+
+#[test]
+fn credentials_that_do_not_belong_together_are_refused_with_their_files() {
+    let (sandbox, other) = (Sandbox::reference(), Sandbox::reference());
+    let key = sandbox.file("server.key");
+    std::fs::copy(other.file("ca.key"), &key).unwrap();
+    let refusal = sandbox.refusal();
+    assert!(
+        refusal.starts_with("invalid credential\nserver.key, server.crt"),
+        "{refusal}"
+    );
+    let folder = sandbox.directories().config.display().to_string();
+    assert!(
+        refusal.contains(&folder) && refusal.contains("`smp-server cert`"),
+        "{refusal}"
+    );
+
+    // A renewal that was interrupted is completed.
+    std::fs::copy(other.file("server.key"), sandbox.file("server.key.old")).unwrap();
+    let (plan, _) = sandbox.start(&StartOptions::default());
+    let plan = plan.unwrap().unwrap();
+    assert!(
+        plan.advice
+            .iter()
+            .any(|line| line.contains("was interrupted")),
+        "{:?}",
+        plan.advice
+    );
+    assert!(sandbox.start(&StartOptions::default()).0.is_ok());
+}

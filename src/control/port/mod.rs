@@ -14,7 +14,7 @@ mod statistics;
 mod threads;
 mod throttle;
 
-pub use command::{Command, ParseError};
+pub use command::{BackupRequest, Command, ParseError};
 pub use connections::{Backlog, CONNECTIONS_HEADER, ConnectionRow, connection_line};
 pub use facts::{ProcessFacts, runtime_facts};
 pub use lines::{Line, Lines, MAX_LINE};
@@ -47,5 +47,11 @@ pub const NO_RESUME: &str = "resume not implemented";
 pub const LINE_TOO_LONG: &str = "error: line too long";
 /// What `save` says before and after.
 pub const SAVING: &str = "saving server state...";
+/// What `backup` says before.
+pub const BACKING_UP: &str = "backing up...";
+/// What `backup` says when there is one.
+pub const BACKED_UP: &str = "backup complete";
+/// What the answers that are errors begin with.
+pub const ERROR: &str = "error: ";
 /// See [`SAVING`].
 pub const SAVED: &str = "server state saved!";

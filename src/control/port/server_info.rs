@@ -44,7 +44,7 @@ pub fn server_info(overview: &Overview, sums: &ConnectionSums, role: Role) -> St
     // Writing to a string does not fail.
     let _ = writeln!(out, "Threads: {}", overview.threads);
     let _ = writeln!(out, "Clients: {}", overview.sessions);
-    if role == Role::Admin {
+    if role >= Role::Admin {
         put_connections(&mut out, sums);
     }
     let messages = &overview.message_subscriptions;

@@ -3,9 +3,11 @@
 use super::reload::reload_on_request;
 use super::{Control, port, vital_signs};
 use crate::control::{Statistics, StatisticsConfig};
+use crate::runtime::backup::{BackupSource, Places};
 use crate::runtime::blocking;
 use crate::runtime::core::{CoreMessage, now};
 use crate::runtime::mesh::Mesh;
+use crate::runtime::metrics;
 use crate::runtime::server::{IO_MEMORY, Report, RunError, Shared};
 use crate::runtime::shard::whole_seconds;
 use crate::runtime::shutdown::{DRAIN_TIME, Shutdown};
@@ -20,8 +22,9 @@ use std::sync::{Arc, mpsc};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-/// Threads beside the executor, for files.
-const BLOCKING_THREADS: usize = 1;
+/// Threads beside the executor, for files: one for pages and statistics while a backup keeps the
+/// other busy.
+const BLOCKING_THREADS: usize = 2;
 /// How long the shards' last words are waited for after they should have stopped.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -61,7 +64,15 @@ async fn serve(
         async move { control.receive(|_| stop.look()).await }
     });
     let (settings, state_dir) = (&shared.settings, &shared.state_dir);
-    let operators = port::open(&control, settings, state_dir, shared.control_port).await?;
+    let source = BackupSource {
+        places: Places {
+            state: state_dir.clone(),
+            configuration: shared.config_dir.clone(),
+        },
+        store: shared.store_directory.clone(),
+        stop: Rc::clone(&stop),
+    };
+    let operators = port::open(&control, settings, state_dir, shared.control_port, source).await?;
     if let Some(site) = &shared.web {
         web::start(site).await;
     }
@@ -76,6 +87,7 @@ async fn serve(
         let showing = vital_signs::show(Rc::clone(&control), interval, report.clone());
         tasks.push(spawn_local(showing));
     }
+    metrics::start(&control, &stop, settings, shared.metrics, state_dir).await;
     let keeping = statistics::keep(Rc::clone(&control), files, Rc::clone(&stop));
     let keeping = spawn_local(keeping);
     // The main thread may have given up already.

@@ -3,10 +3,14 @@
 use super::{Core, CoreMessage, CoreRouter, Sockets, now};
 use crate::control::{Load, ShardSnapshot};
 use crate::relay::{OperatorCall, SessionRef, Timestamp};
-use crate::runtime::control::{ConnectionPage, ControlReply, ControlRequest, Order};
+use crate::runtime::control::{BackupStep, ConnectionPage, ControlReply, ControlRequest, Order};
 use crate::runtime::save::SaveRequests;
 use crate::store::AnyStore;
+use crate::store::log::NotesBatch;
 use std::rc::Rc;
+
+/// Queues of which notifications are read for a backup before connections get a turn.
+const QUEUES_PER_STEP: usize = 64;
 
 /// Places of the table of sessions that are looked at for one request.
 const PLACES_PER_PAGE: u32 = 256;
@@ -29,6 +33,7 @@ impl CoreRouter<'_> {
                     Order::Status => shard.queue_state(call, &id, effects),
                 }
             }
+            ControlRequest::Backup(step) => core.reply_to(call, core.back_up(step)),
             ControlRequest::Connections(from) => {
                 let page = core.connection_page(from, self.now);
                 core.reply_to(call, ControlReply::Connections(page));
@@ -48,6 +53,33 @@ impl CoreRouter<'_> {
 }
 
 impl Core {
+    /// Does this shard's part of a backup.
+    fn back_up(&self, step: BackupStep) -> ControlReply {
+        match step {
+            BackupStep::Days(mut walk) => {
+                let more = self.with_log(|log| log.read_days(&mut walk));
+                ControlReply::Days(walk, more == Some(true))
+            }
+            BackupStep::Notes(walk) => {
+                let mut shard = self.shard.borrow_mut();
+                let mut walk = walk.unwrap_or_else(|| shard.begin_copying_notes());
+                let mut batch = NotesBatch::default();
+                let more = shard.save_notes(&mut walk, QUEUES_PER_STEP, |notifier_id, notes| {
+                    batch.put(notifier_id, notes);
+                });
+                ControlReply::Notes(batch, more.then_some(walk))
+            }
+            BackupStep::Freeze => ControlReply::Frozen(self.freeze()),
+            BackupStep::Thaw => ControlReply::Thawed(self.thaw()),
+            BackupStep::End => {
+                self.thaw();
+                self.with_log(|log| log.end_cut());
+                self.store_watch.wake();
+                ControlReply::Ended
+            }
+        }
+    }
+
     /// Answers a request of the control executor.
     pub fn reply_to(&self, call: OperatorCall, reply: ControlReply) {
         let message = CoreMessage::ControlReply(call.token, Box::new(reply));
@@ -116,6 +148,8 @@ impl Core {
             load: self.load(shard.store_mut()),
             day,
             durable_active,
+            commits: self.commits.borrow().clone(),
+            disk_full: self.disk_full.get(),
         }
     }
 

@@ -9,4 +9,4 @@ pub const METRICS_FILE: &str = "smp-server-metrics.txt";
 
 pub use daily_log::DAILY_LOG;
 pub use keeper::{StatisticsFiles, keep, save};
-pub use record_file::{RecordFile, RecordFileError};
+pub use record_file::{FILE as RECORD_FILE, RecordFile, RecordFileError};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 /// The file.
-const FILE: &str = "smp-server-statistics";
+pub const FILE: &str = "smp-server-statistics";
 /// Ending of the file while it is written.
 const UNFINISHED: &str = ".unfinished";
 /// Ending of a file that cannot be used.

@@ -1,11 +1,12 @@
 //! The control executor's part: listeners, connections handed over, and a watch on the files.
 
+use super::pages::{Pages, Read};
 use super::{Https, Place, Web};
 use crate::runtime::http::HttpServer;
 use crate::transport::listener::Listener;
 use crate::web::{Folder, Request};
-use glommio::spawn_local;
 use glommio::timer::sleep;
+use glommio::{executor, spawn_local};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +17,8 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Listens and serves the pages from then on; what fails is logged.
 pub async fn start(web: &Arc<Web>) {
-    let folder = match Folder::open(&web.root) {
-        Ok(folder) => Rc::new(folder),
+    let pages = match Folder::open(&web.root) {
+        Ok(folder) => Pages::new(move |request: &Request| folder.answer(request)),
         Err(error) => {
             tracing::error!("cannot serve {}: {error}", web.root.display());
             return;
@@ -27,7 +28,7 @@ pub async fn start(web: &Arc<Web>) {
         match Listener::bind(address).await {
             Ok(listener) => {
                 tracing::info!("Serving static site on port {}", address.port());
-                spawn_local(serve_plain(listener, Rc::clone(&folder))).detach();
+                spawn_local(serve_plain(listener, Rc::clone(&pages))).detach();
             }
             Err(error) => tracing::error!("HTTP server crashed: {error}"),
         }
@@ -48,19 +49,19 @@ pub async fn start(web: &Arc<Web>) {
             }
         },
     };
-    spawn_local(serve_tls(Arc::clone(web), listener, folder)).detach();
+    spawn_local(serve_tls(Arc::clone(web), listener, pages)).detach();
 }
 
-async fn serve_plain(listener: Listener, folder: Rc<Folder>) {
-    let server = HttpServer::new(async move |request: &Request| folder.answer(request, false));
+async fn serve_plain(listener: Listener, pages: Rc<Pages<impl Read>>) {
+    let server = HttpServer::new(async move |request: &Request| pages.answer(request).await);
     let error = server.listen(listener).await;
     tracing::error!("HTTP server crashed: {error}");
 }
 
 /// Serves what a listener accepts, or without one the connections that shards hand over.
-async fn serve_tls(web: Arc<Web>, listener: Option<Listener>, folder: Rc<Folder>) {
+async fn serve_tls(web: Arc<Web>, listener: Option<Listener>, pages: Rc<Pages<impl Read>>) {
     let Some(https) = &web.https else { return };
-    let server = HttpServer::new(async move |request: &Request| folder.answer(request, true));
+    let server = HttpServer::new(async move |request: &Request| pages.answer(request).await);
     loop {
         let tcp = match &listener {
             None => https.handover.take().await,
@@ -89,7 +90,12 @@ async fn watch(web: Arc<Web>) {
     let mut told = credential.notices(OffsetDateTime::now_utc());
     loop {
         sleep(WATCH_INTERVAL).await;
-        match credential.reload_if_changed() {
+        let looking = Arc::clone(&web);
+        let changed = executor().spawn_blocking(move || {
+            let https = looking.https.as_ref();
+            https.map_or(Ok(false), |https| https.credential.reload_if_changed())
+        });
+        match changed.await {
             Ok(false) => {}
             Ok(true) => tracing::info!("HTTPS credentials have changed and are in use"),
             Err(error) => tracing::error!("{error}"),

@@ -11,9 +11,13 @@ use crate::store::ActiveDays;
 use std::io;
 
 /// The file, beside the segments.
-pub(super) const FILE: &str = "active-days";
+pub const FILE: &str = "active-days";
 /// First bytes of the file; the last one is the version.
 const MAGIC: [u8; 8] = *b"smp-day\x01";
+/// Slots looked at in one step.
+const SLOTS_AT_ONCE: u32 = 4096;
+/// Records of queues read in one step: each may have to come from the disk.
+const RECORDS_AT_ONCE: usize = 256;
 /// Bytes of a queue: its birth and two days.
 const ENTRY_LEN: usize = 12;
 
@@ -26,7 +30,9 @@ pub struct SaveDays<D> {
 
 impl<D: Disk> SaveDays<D> {
     /// Replaces the file.
-    pub fn run(self) -> io::Result<()> {
+    pub fn run(mut self) -> io::Result<()> {
+        let crc = crc32c::crc32c(&self.content);
+        self.content.extend_from_slice(&crc.to_le_bytes());
         self.disk.replace(FILE, &mut std::iter::once(self.content))
     }
 }
@@ -49,13 +55,24 @@ impl Default for DaysWalk {
     }
 }
 
+impl DaysWalk {
+    /// What a file with everything that was read contains.
+    pub fn into_content(mut self) -> Vec<u8> {
+        let crc = crc32c::crc32c(&self.content);
+        self.content.extend_from_slice(&crc.to_le_bytes());
+        self.content
+    }
+}
+
 impl<D: Disk> LogStore<D> {
-    /// Reads the days of the next slots, at most so many records of queues; says whether there are
-    /// more.
-    pub fn read_days(&self, walk: &mut DaysWalk, slots: u32, records: usize) -> bool {
-        let mut end = walk.next.saturating_add(slots).min(self.slots.len());
+    /// Reads the days of the next slots; says whether there are more.
+    pub fn read_days(&self, walk: &mut DaysWalk) -> bool {
+        let mut end = walk
+            .next
+            .saturating_add(SLOTS_AT_ONCE)
+            .min(self.slots.len());
         for (slot, read) in self.slots.with_new_days(walk.next..end).zip(0..) {
-            if read == records {
+            if read == RECORDS_AT_ONCE {
                 end = slot;
                 break;
             }
@@ -72,19 +89,17 @@ impl<D: Disk> LogStore<D> {
     }
 
     /// What was read, to be saved.
-    pub fn save_read_days(&self, mut walk: DaysWalk) -> SaveDays<D> {
-        let crc = crc32c::crc32c(&walk.content);
-        walk.content.extend_from_slice(&crc.to_le_bytes());
+    pub fn save_read_days(&self, walk: DaysWalk) -> SaveDays<D> {
         SaveDays {
             disk: self.journal.disk.clone(),
-            content: walk.content,
+            content: walk.into_content(),
         }
     }
 
     /// All days of use, to be saved. Costs a look at every queue used since its record was written.
     pub fn save_days(&self) -> SaveDays<D> {
         let mut walk = DaysWalk::default();
-        self.read_days(&mut walk, u32::MAX, usize::MAX);
+        while self.read_days(&mut walk) {}
         self.save_read_days(walk)
     }
 }
@@ -93,7 +108,7 @@ impl<D: Disk> LogStore<D> {
 pub(super) fn load(
     file: &[u8],
     slots: &mut Slots,
-    slot_of: impl Fn(u64) -> Option<u32>,
+    mut slot_of: impl FnMut(u64) -> Option<u32>,
 ) -> Option<()> {
     let (content, crc) = file.split_last_chunk::<4>()?;
     if crc32c::crc32c(content) != u32::from_le_bytes(*crc) {

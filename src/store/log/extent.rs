@@ -16,16 +16,16 @@ pub(super) struct Extent {
     pub tails: u64,
 }
 
-impl<D: Disk> Recovery<D> {
-    /// Pieces that are read.
-    pub fn pieces<'a>(&self, walk: &'a Walk) -> &'a [Piece] {
-        let read = match self.on_damage {
-            OnDamage::Refuse => 1,
-            OnDamage::Skip => usize::MAX,
-        };
-        &walk.pieces[..read.min(walk.pieces.len())]
-    }
+/// Pieces of a segment that are read.
+pub(super) fn pieces_read(on_damage: OnDamage, walk: &Walk) -> &[Piece] {
+    let read = match on_damage {
+        OnDamage::Refuse => 1,
+        OnDamage::Skip => usize::MAX,
+    };
+    &walk.pieces[..read.min(walk.pieces.len())]
+}
 
+impl<D: Disk> Recovery<D> {
     /// Finds the last number such that none between it and what was durable is missing. When
     /// damage is passed over, numbers may be missing where it is.
     pub fn measure(&mut self) -> Extent {
@@ -35,7 +35,7 @@ impl<D: Disk> Recovery<D> {
             let Some(segment) = self.journal.segment(*file) else {
                 continue;
             };
-            for piece in self.pieces(walk) {
+            for piece in pieces_read(self.on_damage, walk) {
                 if piece.last > synced {
                     let frames = records(segment.memory.bytes(), *piece, u64::MAX);
                     numbers.extend(frames.map(|frame| frame.head.lsn).filter(|n| *n > synced));

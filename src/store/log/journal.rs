@@ -3,12 +3,10 @@
 use super::control::{Control, HEADER_LEN, Header};
 use super::disk::{Disk, Memory};
 use super::frame::{self, Frame, Head, Seed};
-use super::sync::SyncFailed;
 use super::{LOGS, LogId, Place};
 use crate::store::{Lsn, StoreError};
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
-use zeroize::Zeroizing;
 
 /// Ready segments that are not for what fills the disk.
 pub(super) const RESERVED_SEGMENTS: usize = 3;
@@ -17,7 +15,7 @@ const RESERVED_FROM_CHANGES: usize = 2;
 /// Of those, how many are not for compaction either, which must not starve what it waits for.
 const RESERVED_FROM_COMPACTION: usize = 1;
 /// This part of a segment's end is only for what frees space.
-const MARGIN: usize = 16;
+pub(super) const MARGIN: usize = 16;
 
 /// What a record is for when space runs out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +115,10 @@ pub struct Journal<D: Disk> {
     pub(super) failed: bool,
     /// There are as many files as can be.
     pub(super) has_no_numbers: bool,
+    /// Segments of a cut, which stay as they are.
+    pub(super) pinned: BTreeSet<u16>,
+    /// Those of them that nobody needs any more and that may be used again.
+    pub(super) outlived: Vec<u16>,
 }
 
 impl<D: Disk> Journal<D> {
@@ -146,6 +148,8 @@ impl<D: Disk> Journal<D> {
             removed: BTreeSet::new(),
             failed: false,
             has_no_numbers: false,
+            pinned: BTreeSet::new(),
+            outlived: Vec::new(),
         }
     }
 
@@ -153,7 +157,7 @@ impl<D: Disk> Journal<D> {
         &self.logs[log as usize]
     }
 
-    fn log_mut(&mut self, log: LogId) -> &mut Log {
+    pub(super) fn log_mut(&mut self, log: LogId) -> &mut Log {
         &mut self.logs[log as usize]
     }
 
@@ -206,6 +210,13 @@ impl<D: Disk> Journal<D> {
         self.change_live(place, usize::saturating_sub);
     }
 
+    /// Notes that a record of some bytes is needed.
+    pub fn enliven_bytes(&mut self, file: u16, space: usize) {
+        if let Some(segment) = self.segment_mut(file) {
+            segment.live = segment.live.saturating_add(space);
+        }
+    }
+
     fn change_live(&mut self, place: Place, change: impl Fn(usize, usize) -> usize) {
         let space = self.read(place).map(|frame| frame.head.space());
         if let (Some(space), Some(segment)) = (space, self.segment_mut(place.segment)) {
@@ -214,9 +225,15 @@ impl<D: Disk> Journal<D> {
     }
 
     /// Bytes of the segment that is written.
-    fn head_len(&self, log: LogId) -> Option<usize> {
+    pub(super) fn head_len(&self, log: LogId) -> Option<usize> {
         let file = self.log(log).segments.back()?;
         Some(self.segment(*file)?.memory.bytes().len())
+    }
+
+    /// Bytes that the segment that is written still takes.
+    pub(super) fn room_at_head(&self, log: LogId) -> usize {
+        let len = self.head_len(log).unwrap_or(0);
+        len.saturating_sub(self.log(log).end)
     }
 
     /// Makes sure that records of `bytes` together will be taken by one log.
@@ -251,7 +268,12 @@ impl<D: Disk> Journal<D> {
     }
 
     /// Appends a record, for which there must be room ([`reserve`](Self::reserve)).
-    fn write(&mut self, log: LogId, mut head: Head, payload: &[&[u8]]) -> Option<(Place, Lsn)> {
+    pub(super) fn write(
+        &mut self,
+        log: LogId,
+        mut head: Head,
+        payload: &[&[u8]],
+    ) -> Option<(Place, Lsn)> {
         head.lsn = self.last + 1;
         head.synced = self.synced;
         let Log {
@@ -330,85 +352,6 @@ impl<D: Disk> Journal<D> {
         // Without room the next record does it.
         if self.append_control(log, Control::Checkpoint).is_ok() {
             self.checkpoint = self.last;
-        }
-    }
-
-    /// Says of files that they are not in use, and which run it is.
-    fn void(&mut self, files: Vec<u16>) {
-        let header = Header::void(self.run);
-        for file in files {
-            if let Some(segment) = self.segment_mut(file) {
-                Header::write(&mut segment.memory, &header);
-                self.touch(file);
-            }
-        }
-    }
-
-    /// Begins to write where what counts ends. Each step is durable before the next: whatever ends
-    /// this half-way, the next opening finds what this one found.
-    pub(super) fn begin_run(&mut self) -> Result<(), SyncFailed> {
-        self.write_again();
-        // The numbers of what does not count are given again. Were it still there when only some of
-        // those records are, it would count after all.
-        let unused = std::mem::take(&mut self.unused);
-        self.void(unused);
-        self.cut();
-        self.sync_now()?;
-        for log in LogId::ALL {
-            if !self.log(log).segments.is_empty() {
-                self.resume(log);
-            }
-        }
-        self.sync_now()?;
-        self.checkpoint();
-        self.sync_now()?;
-        // That these are not needed is attested only now.
-        let unused = self.ready.iter().chain(&self.odd).copied().collect();
-        self.void(unused);
-        self.sync_now()
-    }
-
-    /// Writes again what may not be durable. A sync alone would not do: after one that failed, the
-    /// system shows what it has, but does not write it any more.
-    fn write_again(&mut self) {
-        for (file, range) in std::mem::take(&mut self.undurable) {
-            if let Some(segment) = self.segment_mut(file) {
-                let start = range.start;
-                let bytes = Zeroizing::new(segment.memory.bytes()[range].to_vec());
-                segment.memory.write(start, &bytes);
-                self.touch(file);
-            }
-        }
-    }
-
-    /// Ends the logs where what counts ends.
-    fn cut(&mut self) {
-        for log in LogId::ALL {
-            let Log { segments, end, .. } = self.log(log);
-            let (last, end) = (segments.back().copied(), *end);
-            let Some(file) = last else {
-                continue;
-            };
-            if let Some(segment) = self.segment_mut(file)
-                && end + frame::END.len() <= segment.memory.bytes().len()
-            {
-                segment.memory.write(end, &frame::END);
-                self.touch(file);
-            }
-        }
-    }
-
-    /// Voids whatever lies behind the end of a log, which another run may have written.
-    fn resume(&mut self, log: LogId) {
-        let (run, len) = (self.run, self.head_len(log).unwrap_or(0));
-        let control = Control::Resume { run };
-        let payload = control.encode();
-        let written = Head::new(control.kind(), 0, payload.len())
-            .and_then(|head| self.write(log, head, &[&payload]));
-        // Where it does not fit, no record is behind the end.
-        self.log_mut(log).run = run;
-        if written.is_none() {
-            self.log_mut(log).end = len;
         }
     }
 
@@ -491,13 +434,22 @@ impl<D: Disk> Journal<D> {
                 break;
             }
             self.retired.pop_front();
-            if let Some(segment) = self.segment_mut(file) {
-                segment.header = None;
-                segment.live = 0;
-                segment.is_warm = false;
+            if self.pinned.contains(&file) {
+                self.outlived.push(file);
+            } else {
+                self.reuse(file);
             }
-            self.add_unused(file);
         }
+    }
+
+    /// Keeps a segment for later use that nobody needs any more.
+    pub(super) fn reuse(&mut self, file: u16) {
+        if let Some(segment) = self.segment_mut(file) {
+            segment.header = None;
+            segment.live = 0;
+            segment.is_warm = false;
+        }
+        self.add_unused(file);
     }
 
     /// Keeps a segment for later use, unless it has another size than is wanted now.

@@ -103,6 +103,11 @@ impl StoreDirectory {
         self.manifest.shards
     }
 
+    /// The directory of all logs.
+    pub fn root(&self) -> &Path {
+        &self.path
+    }
+
     /// The file that says which generation counts.
     pub fn manifest_file(&self) -> PathBuf {
         self.path.join(MANIFEST)

@@ -3,28 +3,32 @@
 use super::session::Session;
 use super::{ControlPort, process};
 use crate::control::port::{
-    CONNECTIONS_HEADER, Command, ConnectionSums, HELP, NO_RESUME, NO_SUSPEND, SAVED, SAVING,
-    UNKNOWN_QUEUE, blocked, connection_line, deleted, queue_state, runtime_facts, server_info,
-    socket_threads, sockets, statistics, threads, unblocked,
+    BACKED_UP, BACKING_UP, BackupRequest, CONNECTIONS_HEADER, Command, ConnectionSums, ERROR, HELP,
+    NO_RESUME, NO_SUSPEND, SAVED, SAVING, UNKNOWN_QUEUE, blocked, connection_line, deleted,
+    queue_state, runtime_facts, server_info, socket_threads, sockets, statistics, threads,
+    unblocked,
 };
 use crate::protocol::error::BlockingInfo;
 use crate::relay::OperatorAnswer;
+use crate::runtime::backup::back_up;
 use crate::runtime::control::Order;
 use crate::runtime::core::now;
 use crate::store::Id;
 use futures_lite::io::{AsyncRead, AsyncWrite};
 use std::io;
+use std::rc::Rc;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Carries out a command that the role allows, and answers.
     pub(super) async fn carry_out(&mut self, command: Command) -> io::Result<()> {
-        let port = self.port.clone();
+        let port = Rc::clone(&self.port);
         let control = &port.control;
         let answer = match command {
             // The session itself has seen to these.
             Command::Skip | Command::Auth(_) | Command::Quit => return Ok(()),
             Command::Clients => return self.clients().await,
             Command::Save => return self.save().await,
+            Command::Backup(request) => return self.back_up(request).await,
             Command::Help => HELP.to_owned(),
             Command::Suspend => NO_SUSPEND.to_owned(),
             Command::Resume => NO_RESUME.to_owned(),
@@ -69,6 +73,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Err(error) => {
                 tracing::error!("{error}");
                 self.peer.say(&format!("error: {error}")).await
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
+    /// Makes a backup, also when nobody waits for its end any more.
+    async fn back_up(&mut self, request: BackupRequest) -> io::Result<()> {
+        // A peer that is gone already has asked all the same.
+        let told = self.peer.say(BACKING_UP).await;
+        let port = &self.port;
+        match back_up(&port.control, &port.source, request).await {
+            Ok(manifest) => {
+                let (queues, messages) = (manifest.queues, manifest.messages);
+                tracing::info!("made a backup of {queues} queues and {messages} messages");
+                told?;
+                self.peer.say(BACKED_UP).await
+            }
+            Err(error) => {
+                tracing::error!("cannot make a backup: {error}");
+                told?;
+                self.peer.say(&format!("{ERROR}{error}")).await
             }
         }
     }

@@ -5,6 +5,7 @@ use super::session::Session;
 use super::{Control, ControlPort};
 use crate::config::Settings;
 use crate::control::port::{Role, TOO_MANY_SESSIONS};
+use crate::runtime::backup::BackupSource;
 use crate::transport::listener::{ListenError, Listener};
 use futures_lite::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use glommio::timer::sleep;
@@ -31,8 +32,9 @@ pub async fn open(
     settings: &Settings,
     state_dir: &Path,
     address: Option<SocketAddr>,
+    source: BackupSource,
 ) -> Result<Operators, ListenError> {
-    let port = Rc::new(ControlPort::new(Rc::clone(control), settings));
+    let port = Rc::new(ControlPort::new(Rc::clone(control), settings, source));
     let mut tasks = Vec::new();
     if let Some(address) = address {
         let listener = Listener::bind(address).await?;
@@ -79,7 +81,7 @@ async fn serve_local(port: Rc<ControlPort>, socket: LocalSocket) {
     let places = Places::default();
     loop {
         match socket.listener().accept().await {
-            Ok(stream) => places.serve(&port, Role::Admin, stream).await,
+            Ok(stream) => places.serve(&port, Role::Owner, stream).await,
             Err(error) => {
                 tracing::warn!("local socket: {error}");
                 sleep(ACCEPT_PAUSE).await;

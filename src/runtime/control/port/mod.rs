@@ -7,7 +7,7 @@ mod commands;
 mod listen;
 mod local;
 mod peer;
-mod process;
+pub mod process;
 mod session;
 
 pub use listen::open;
@@ -16,6 +16,7 @@ use super::Control;
 use crate::config::Settings;
 use crate::config::values::BlockQuota;
 use crate::control::port::{Passwords, Throttle};
+use crate::runtime::backup::BackupSource;
 use glommio::sync::Semaphore;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -32,10 +33,12 @@ struct ControlPort {
     /// Silence after which a session ends.
     idle_timeout: Duration,
     started: Instant,
+    /// What a backup has.
+    source: BackupSource,
 }
 
 impl ControlPort {
-    fn new(control: Rc<Control>, settings: &Settings) -> Self {
+    fn new(control: Rc<Control>, settings: &Settings, source: BackupSource) -> Self {
         Self {
             control,
             passwords: Passwords::new(&settings.auth),
@@ -44,6 +47,7 @@ impl ControlPort {
             blocking: Semaphore::new(1),
             idle_timeout: settings.relay.control_idle_timeout,
             started: Instant::now(),
+            source,
         }
     }
 }

@@ -12,7 +12,11 @@ use std::pin::pin;
 use std::sync::mpsc;
 
 /// Lets the cores work on what is asked until the answer is there.
-fn answered<T>(cores: &[Core], control: &Control, question: impl Future<Output = T>) -> T {
+pub(super) fn answered<T>(
+    cores: &[Core],
+    control: &Control,
+    question: impl Future<Output = T>,
+) -> T {
     let mut receiving = pin!(control.receive(|_| {}));
     let mut question = pin!(question);
     for _ in 0..8 {

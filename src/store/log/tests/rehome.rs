@@ -496,7 +496,7 @@ fn segments_and_directories_of_another_shard_are_refused() {
         let name = entry.unwrap().file_name();
         let (a, b) = (first.join(&name), second.join(&name));
         let is_used = |path: &Path| fs::read(path).unwrap().starts_with(b"smp-log\n");
-        if !b.is_file() || !(is_used(&a) && is_used(&b)) {
+        if !(b.is_file() && is_used(&a) && is_used(&b)) {
             continue;
         }
         swap(&a, &b);
@@ -515,4 +515,22 @@ fn segments_and_directories_of_another_shard_are_refused() {
     }
     swap(&first, &second);
     assert_eq!(everything(&directory), before);
+}
+
+#[test]
+fn days_of_many_queues_are_read_in_steps() {
+    let state = tempfile::tempdir().unwrap();
+    let directory = StoreDirectory::open(state.path(), 1).unwrap();
+    let ids = fill(&directory, 700);
+    let (store, _) = directory.open_shard(0, partitions(1), &options()).unwrap();
+    let mut walk = DaysWalk::default();
+    assert!(store.read_days(&mut walk));
+    drop(store);
+    let (store, _) = directory.open_shard(0, partitions(1), &options()).unwrap();
+    for (n, id) in ids.iter().enumerate() {
+        let Some(Location::Queue(slot)) = store.find(IdKind::Recipient, id) else {
+            panic!("queue {n} is lost");
+        };
+        assert_eq!(store.active_days(slot).message, n as u16);
+    }
 }
