@@ -3,7 +3,9 @@
 use super::model::{content, record};
 use crate::protocol::handshake::ServiceRole;
 use crate::store::log::store::queue_ids;
-use crate::store::log::{Disk, LogOptions, LogStore, Origin, Partitions, Promise, StoreDirectory};
+use crate::store::log::{
+    DaysWalk, Disk, LogOptions, LogStore, Origin, Partitions, Promise, StoreDirectory,
+};
 use crate::store::{ActiveDays, Id, IdKind, Location, Message, MessageKind, ServiceRecord, Store};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -310,6 +312,8 @@ fn a_shard_whose_segments_are_gone_does_not_begin_anew() {
     fs::create_dir(directory.shard(0)).unwrap();
     open(&directory, 0).unwrap();
     fill(&directory, 20);
+    let mut directory = StoreDirectory::open(state.path(), 2).unwrap();
+    directory.note_begun().unwrap();
     let mut directory = StoreDirectory::open(state.path(), 2).unwrap();
     for entry in fs::read_dir(directory.shard(1)).unwrap() {
         fs::remove_file(entry.unwrap().path()).unwrap();
