@@ -149,6 +149,8 @@ pub(super) struct Shared {
     pub addresses: Vec<SocketAddr>,
     /// Where the control port is, if it is on.
     pub control_port: Option<SocketAddr>,
+    /// Where metrics are served, if they are.
+    pub metrics: Option<SocketAddr>,
     pub shards: u16,
     pub shutdown: Shutdown,
     /// How often the service manager is to be told that all is well, if it wants to know.
@@ -187,6 +189,7 @@ impl Relay {
         let Ports {
             addresses,
             control: control_address,
+            metrics,
             web,
             reservations,
         } = ports;
@@ -207,6 +210,7 @@ impl Relay {
             key,
             addresses: addresses.clone(),
             control_port: control_address,
+            metrics,
             shards: shard_count,
             shutdown: shutdown.clone(),
             vital_signs: manager.is_some().then(vital_signs::interval),

@@ -37,6 +37,15 @@ pub struct Newborn {
     pub accepts: bool,
 }
 
+/// What became of a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    Accepted,
+    /// There is a queue, and it has all the messages it may have.
+    Full,
+    Refused,
+}
+
 /// An observer of one queue.
 pub struct Observer<'a> {
     /// Connection of its own: subscriptions of others must not be in its way.
@@ -109,7 +118,8 @@ impl Observer<'_> {
             let mut message = choice::message(&mut rng, queue.next_sequence, queue.sent_empty);
             let auth = key.as_ref().map_or(Auth::None, Auth::X25519);
             message.notify |= !seen.notifiers.is_empty();
-            let accepts = self.send(&ids.sender, &message, auth).await?;
+            // Everything was taken out, so it cannot be full.
+            let accepts = self.send(&ids.sender, &message, auth).await? == Sent::Accepted;
             seen.accepts = Some(accepts);
             seen.sent = accepts.then_some(message);
             if let ([made], [recipient, ..], true) =
@@ -171,7 +181,7 @@ impl Observer<'_> {
             notify: false,
             marker: false,
         };
-        let accepts = self.send(&sender_id, &message, Auth::None).await?;
+        let accepts = self.send(&sender_id, &message, Auth::None).await? != Sent::Refused;
         Ok(Some(Newborn { link, accepts }))
     }
 
@@ -338,15 +348,16 @@ impl Observer<'_> {
         .copied()
     }
 
-    async fn send(&mut self, id: &[u8], message: &Message, auth: Auth<'_>) -> Result<bool> {
+    async fn send(&mut self, id: &[u8], message: &Message, auth: Auth<'_>) -> Result<Sent> {
         let body = self.materials.body(self.number, message);
         let command = Command::Send {
             notify: message.notify,
             body: &body,
         };
         match self.client.command(&command, id, auth).await? {
-            Response::Ok => Ok(true),
-            Response::Err(ErrorType::Auth) => Ok(false),
+            Response::Ok => Ok(Sent::Accepted),
+            Response::Err(ErrorType::Quota) => Ok(Sent::Full),
+            Response::Err(ErrorType::Auth) => Ok(Sent::Refused),
             other => Err(unexpected("SEND", &other).into()),
         }
     }
@@ -359,12 +370,12 @@ impl Observer<'_> {
             notify: false,
             marker: false,
         };
-        if self.send(id, &message, Auth::None).await? {
+        if self.send(id, &message, Auth::None).await? != Sent::Refused {
             return Ok(true);
         }
         for number in &self.queue.sender_keys {
             let key = self.materials.sender_key(self.number, *number);
-            if self.send(id, &message, Auth::X25519(&key)).await? {
+            if self.send(id, &message, Auth::X25519(&key)).await? != Sent::Refused {
                 return Ok(true);
             }
         }

@@ -68,6 +68,9 @@ pub enum BackupError {
     /// One backup at a time.
     #[error("another backup is being made, wait for its end")]
     AnotherRuns,
+    /// The relay ends.
+    #[error("the server stops")]
+    Stopping,
     /// The shards were not still at the same time.
     #[error("the shards could not be held together in time, try again when there is less to do")]
     NotStill,

@@ -10,12 +10,14 @@ use super::writer::{BackupWriter, Facts, SECRET};
 use super::{BackupManifest, Places, state_path};
 use crate::control::port::BackupRequest;
 use crate::relay::NotesWalk;
-use crate::runtime::control::{BackupStep, Control, ControlReply, ControlRequest};
+use crate::runtime::control::{BackupStep, Control, ControlReply, ControlRequest, Stop};
 use crate::store::Totals;
 use crate::store::log::{
     Cut, DAYS_FILE, DaysWalk, NOTES_FILE, NOTES_MAGIC, NotesBatch, StoreDirectory,
 };
+use futures_lite::future::or;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Instant;
 
 /// How often all shards are held still until they are at the same time.
@@ -28,6 +30,8 @@ pub struct BackupSource {
     pub places: Places,
     /// Where queues are kept, if they are.
     pub store: Option<StoreDirectory>,
+    /// Ends a backup that is being made.
+    pub stop: Rc<Stop>,
 }
 
 /// Makes a backup of what was confirmed before this call, and perhaps more. Dropping the future
@@ -37,7 +41,20 @@ pub async fn back_up(
     source: &BackupSource,
     request: BackupRequest,
 ) -> Result<BackupManifest, BackupError> {
-    let BackupSource { places, store } = source;
+    or(make(control, source, request), async {
+        // Shards that have stopped answer nothing more.
+        source.stop.requested().await;
+        Err(BackupError::Stopping)
+    })
+    .await
+}
+
+async fn make(
+    control: &Control,
+    source: &BackupSource,
+    request: BackupRequest,
+) -> Result<BackupManifest, BackupError> {
+    let BackupSource { places, store, .. } = source;
     let store = store.as_ref().ok_or(BackupError::Disabled)?;
     let BackupRequest {
         directory: target,
