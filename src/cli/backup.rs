@@ -71,6 +71,9 @@ fn ask_server(state: &Path, to: &Path, configuration: bool) -> anyhow::Result<Ba
         last = line?;
     }
     match last.strip_prefix(ERROR) {
+        Some(error) if error.contains("Permission denied") => {
+            bail!("{error}. The server itself writes there, as the user it runs as")
+        }
         Some(error) => bail!("{error}"),
         None if last == BACKED_UP => Ok(Archive::open(to)?.manifest().clone()),
         // It begins, stops or is killed.

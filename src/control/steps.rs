@@ -77,12 +77,14 @@ impl StepTimes {
 impl fmt::Display for StepTimes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, kind) in StepKind::ALL.into_iter().enumerate() {
-            let [middle, most, longest] = [0.5, 0.999, 1.0].map(|q| self.quantile(kind, q));
+            let quantiles = [0.5, 0.99, 0.999, 1.0];
+            let [middle, most, nearly_all, longest] = quantiles.map(|q| self.quantile(kind, q));
             let separator = if i == 0 { "" } else { "; " };
             let count = self.count(kind);
             write!(
                 f,
-                "{separator}{kind}: {count}, p50 {middle:?}, p99.9 {most:?}, longest {longest:?}"
+                "{separator}{kind}: {count}, p50 {middle:?}, p99 {most:?}, p99.9 {nearly_all:?}, \
+                 longest {longest:?}"
             )?;
         }
         Ok(())

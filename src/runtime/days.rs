@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Time between two saves.
 const INTERVAL: Duration = Duration::from_secs(45);
 /// Slots looked at before connections get a turn.
-const SLOTS_PER_STEP: u32 = 16_384;
+const SLOTS_PER_STEP: u32 = 4096;
 
 /// The task that saves.
 pub struct DayKeeper {

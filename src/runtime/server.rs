@@ -7,6 +7,7 @@ use super::partition_key::KeyError;
 use super::placement;
 use super::ports::Ports;
 use super::prepare::{self, Prepared};
+use super::probe;
 use super::service_manager::ServiceManager;
 use super::shard;
 use super::shutdown::Shutdown;
@@ -113,6 +114,7 @@ pub fn run(
     ports: Ports,
     listening: impl FnOnce(&[Served]),
 ) -> Result<(), RunError> {
+    probe::check_io_uring()?;
     let mut signals = supervisor::signals().map_err(RunError::Signals)?;
     let relay = Relay::start(plan, ports)?;
     if relay.supervisor.await_listening(&mut signals)? {

@@ -212,6 +212,7 @@ pub async fn keep_space(core: Rc<Core>) {
                 } else {
                     core.note_space();
                 }
+                core.note_supply();
             }
             Chore::Remove(remove) => {
                 let result = glommio::executor()
@@ -237,6 +238,7 @@ pub async fn maintain(core: Rc<Core>) {
             core.note_space();
         }
         core.store_watch().wake();
+        core.note_supply();
     }
 }
 

@@ -150,7 +150,7 @@ fn a_backup_is_where_it_was_asked_for_or_says_why_not() {
     );
     assert!(wrong("/proc/none/backup").contains("/proc/none"));
     let inside = root.join("var/smp-server-store/backup");
-    assert!(wrong(inside.to_str().unwrap()).contains("inside the store"));
+    assert!(wrong(inside.to_str().unwrap()).contains("inside of what is copied"));
     assert!(!root.join("used.partial").exists());
     // Relative to where the command is run, also with a blank and a slash.
     fs::create_dir(root.join("below")).unwrap();

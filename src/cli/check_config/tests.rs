@@ -192,9 +192,11 @@ fn ports_are_tried() {
     let port = free.local_addr().unwrap().port();
     drop(free);
     let on = |address: &str| {
-        let sandbox = Sandbox::new(&format!(
-            "[TRANSPORT]\nport = {port}\ncontrol_port = {port}\n[RELAY]\naddress = {address}"
-        ));
+        let sandbox = Sandbox::new("");
+        let text = format!(
+            "[TRANSPORT]\nport = {port}\ncontrol_port = {port}\n[RELAY]\naddress = {address}\n"
+        );
+        fs::write(sandbox.directories.ini_file(), text).unwrap();
         sandbox.check().1
     };
     let twice = format!("error: port {port} is set for the control port and for messages");

@@ -6,8 +6,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use zeroize::Zeroizing;
 
-/// Bytes read at a time.
+/// Bytes read at a time. They may be secrets.
 const CHUNK: usize = 1 << 20;
 
 /// What a file has up to its last byte that is not zero.
@@ -25,7 +26,7 @@ fn read_trimmed(
     len: u64,
     mut sink: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<Content> {
-    let mut chunk = vec![0; CHUNK];
+    let mut chunk = Zeroizing::new(vec![0; CHUNK]);
     let zeros = vec![0; CHUNK];
     let (mut hash, mut length, mut withheld) = (Sha256::new(), 0, 0);
     let mut left = len;
@@ -102,7 +103,7 @@ pub fn copy_exactly(
     len: u64,
     mut sink: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut chunk = vec![0; CHUNK];
+    let mut chunk = Zeroizing::new(vec![0; CHUNK]);
     let mut left = len;
     while left > 0 {
         let wanted = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);

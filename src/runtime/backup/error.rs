@@ -38,7 +38,7 @@ pub enum BackupError {
     #[error("another backup is being written to {}", .0.display())]
     Busy(PathBuf),
     /// The backup would be a part of what it copies, or be removed with it.
-    #[error("{} is inside the store: choose another directory", .0.display())]
+    #[error("{} is inside of what is copied: choose another directory", .0.display())]
     Inside(PathBuf),
     /// It would not fit.
     #[error(
@@ -68,6 +68,9 @@ pub enum BackupError {
     /// One backup at a time.
     #[error("another backup is being made, wait for its end")]
     AnotherRuns,
+    /// The relay ends.
+    #[error("the server stops")]
+    Stopping,
     /// The shards were not still at the same time.
     #[error("the shards could not be held together in time, try again when there is less to do")]
     NotStill,

@@ -10,12 +10,15 @@ use super::writer::{BackupWriter, Facts, SECRET};
 use super::{BackupManifest, Places, state_path};
 use crate::control::port::BackupRequest;
 use crate::relay::NotesWalk;
-use crate::runtime::control::{BackupStep, Control, ControlReply, ControlRequest};
+use crate::runtime::control::{BackupStep, Control, ControlReply, ControlRequest, Stop};
 use crate::store::Totals;
 use crate::store::log::{
     Cut, DAYS_FILE, DaysWalk, NOTES_FILE, NOTES_MAGIC, NotesBatch, StoreDirectory,
 };
+use futures_lite::future::or;
 use std::path::Path;
+use std::rc::Rc;
+use std::time::Instant;
 
 /// How often all shards are held still until they are at the same time.
 const ATTEMPTS: usize = 3;
@@ -27,6 +30,8 @@ pub struct BackupSource {
     pub places: Places,
     /// Where queues are kept, if they are.
     pub store: Option<StoreDirectory>,
+    /// Ends a backup that is being made.
+    pub stop: Rc<Stop>,
 }
 
 /// Makes a backup of what was confirmed before this call, and perhaps more. Dropping the future
@@ -36,19 +41,29 @@ pub async fn back_up(
     source: &BackupSource,
     request: BackupRequest,
 ) -> Result<BackupManifest, BackupError> {
-    let BackupSource { places, store } = source;
+    or(make(control, source, request), async {
+        // Shards that have stopped answer nothing more.
+        source.stop.requested().await;
+        Err(BackupError::Stopping)
+    })
+    .await
+}
+
+async fn make(
+    control: &Control,
+    source: &BackupSource,
+    request: BackupRequest,
+) -> Result<BackupManifest, BackupError> {
+    let BackupSource { places, store, .. } = source;
     let store = store.as_ref().ok_or(BackupError::Disabled)?;
     let BackupRequest {
         directory: target,
         configuration,
     } = request;
     let _turn = control.begin_backup().ok_or(BackupError::AnotherRuns)?;
-    let root = store.root().to_owned();
-    let mut writer = beside(move || {
-        if target.starts_with(&root) {
-            return Err(BackupError::Inside(target));
-        }
-        BackupWriter::begin(&target)
+    let mut writer = beside({
+        let (places, store) = (places.clone(), store.clone());
+        move || BackupWriter::begin(&target, &places.sources(&store, configuration))
     })
     .await?;
     for shard in 0..control.shards() {
@@ -151,6 +166,7 @@ async fn notes_of(control: &Control, shard: u16) -> Vec<NotesBatch> {
 pub async fn hold_still(control: &Control) -> Result<(Pins<'_>, Vec<Cut>), BackupError> {
     for _ in 0..ATTEMPTS {
         let pins = Pins(control);
+        let began = Instant::now();
         let replies = control
             .ask_all(|| ControlRequest::Backup(BackupStep::Freeze))
             .await;
@@ -168,6 +184,8 @@ pub async fn hold_still(control: &Control) -> Result<(Pins<'_>, Vec<Cut>), Backu
             .await;
         let were_still = |reply| matches!(reply, ControlReply::Thawed(true));
         if replies.into_iter().all(were_still) {
+            let pause = began.elapsed();
+            tracing::info!("a backup held all shards for {pause:?} at most");
             return Ok((pins, cuts));
         }
     }

@@ -31,7 +31,7 @@ pub use stopped::back_up_stopped;
 
 use super::partition_key;
 use super::statistics::{DAILY_LOG, RECORD_FILE};
-use crate::store::log::STORE_FOLDER;
+use crate::store::log::{STORE_FOLDER, StoreDirectory};
 use std::path::{Path, PathBuf};
 
 /// Folder of a backup with what comes from the state directory.
@@ -56,6 +56,14 @@ pub struct Places {
     pub state: PathBuf,
     /// The configuration directory.
     pub configuration: PathBuf,
+}
+
+impl Places {
+    /// Directories that are copied.
+    fn sources<'a>(&'a self, store: &'a StoreDirectory, configuration: bool) -> Vec<&'a Path> {
+        let configuration = configuration.then_some(&*self.configuration);
+        configuration.into_iter().chain([store.root()]).collect()
+    }
 }
 
 /// The path in a backup of a file of the state directory.

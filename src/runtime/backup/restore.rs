@@ -98,11 +98,17 @@ pub fn restore(plan: &RestorePlan<'_>) -> Result<RestoreReport, RestoreError> {
             aside: aside_config,
         });
     }
-    stage(plan.archive, state, &files(STATE), &aside)?;
-    check_staged(&state.join(UNFINISHED), manifest)?;
-    // The server does not start between the two with a wrong state: at worst with the old one.
-    restore_configuration(plan.archive, config, &configuration, &aside_config)?;
-    settle(state)?;
+    let prepare = || {
+        stage(plan.archive, state, &files(STATE), &aside)?;
+        check_staged(&state.join(UNFINISHED), manifest)?;
+        // Interrupted behind this, the old state is there, and the restore can be made again.
+        restore_configuration(plan.archive, config, &configuration, &aside_config)?;
+        settle(state)
+    };
+    prepare().inspect_err(|_| {
+        // The error that is told is the first one; what stays is removed by whoever comes next.
+        let _ = remove_all(&state.join(UNFINISHED));
+    })?;
     complete(state).map_err(|(file, source)| RestoreError::Io { file, source })?;
     let aside = state.join(aside);
     Ok(RestoreReport {

@@ -19,13 +19,11 @@ pub fn back_up_stopped(
 ) -> Result<BackupManifest, BackupError> {
     let state = &places.state;
     let store = StoreDirectory::find(state)?.ok_or_else(|| BackupError::NoStore(state.clone()))?;
-    if target.starts_with(store.root()) {
-        return Err(BackupError::Inside(target.to_owned()));
-    }
     let key = partition_key::of_store(state, Some(&store))?;
     let homes: Arc<dyn Partitions> = Arc::new(Partitioner::new(&key, store.shards()));
     let totals = store.totals(&homes, &read_only())?;
-    let mut writer = BackupWriter::begin(target)?;
+    let sources = places.sources(&store, configuration);
+    let mut writer = BackupWriter::begin(target, &sources)?;
     let mut segments = Vec::new();
     for shard in 0..store.shards() {
         let folder = store.shard(shard);

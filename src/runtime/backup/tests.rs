@@ -252,6 +252,14 @@ fn a_backup_replaces_nothing() {
     assert!(matches!(error, Err(BackupError::Io { .. })));
     let inside = "var/smp-server-store/backup";
     assert!(matches!(refusal(inside), BackupError::Inside(_)));
+    let inside = root.join("etc/backup");
+    let error = back_up_stopped(&server.places, &inside, true);
+    assert!(matches!(error, Err(BackupError::Inside(_))), "{error:?}");
+    std::os::unix::fs::symlink(root.join("etc"), root.join("link")).unwrap();
+    let linked = root.join("link/sub/backup");
+    let error = back_up_stopped(&server.places, &linked, true);
+    assert!(matches!(error, Err(BackupError::Inside(_))), "{error:?}");
+    assert!(!root.join("etc/sub").exists());
     fs::create_dir(root.join("own.partial")).unwrap();
     fs::write(root.join("own.partial/letters"), "x").unwrap();
     assert!(matches!(refusal("own"), BackupError::InTheWay(_)));
@@ -283,7 +291,7 @@ fn a_backup_that_fails_leaves_nothing() {
     let root = server.root.path();
     let unreadable = server.places.configuration.join("web/x");
     fs::remove_file(&unreadable).unwrap();
-    let mut writer = writer::BackupWriter::begin(&root.join("backup")).unwrap();
+    let mut writer = writer::BackupWriter::begin(&root.join("backup"), &[]).unwrap();
     writer.put(in_state("x"), [vec![1]]).unwrap();
     assert!(root.join("backup.partial/state/x").exists());
     let missing = writer.copy(&unreadable, in_state("y"), 0o600, None);
@@ -314,8 +322,8 @@ fn a_damaged_store_makes_no_backup() {
 fn two_processes_do_not_write_the_same_backup() {
     let server = Server::with_queues(1);
     let target = server.root.path().join("backup");
-    let first = writer::BackupWriter::begin(&target).unwrap();
-    let second = writer::BackupWriter::begin(&target).unwrap_err();
+    let first = writer::BackupWriter::begin(&target, &[]).unwrap();
+    let second = writer::BackupWriter::begin(&target, &[]).unwrap_err();
     assert!(matches!(second, BackupError::Busy(_)), "{second}");
     drop(first);
     server.backup("backup");
@@ -339,7 +347,7 @@ fn whatever_is_damaged_is_refused_with_its_name() {
             };
             assert!(text.contains(name), "{what}: {text}");
         };
-        let step = (bytes.len() / 40).max(1);
+        let step = (bytes.len() / 12).max(1);
         let last = bytes.len().checked_sub(1);
         for at in (0..bytes.len()).step_by(step).chain(last) {
             let mut damaged = bytes.clone();

@@ -7,6 +7,7 @@ use super::manifest::{self, BackupFile, BackupManifest, hexadecimal, moment};
 use super::{CONFIGURATION, STATE};
 use crate::crypto::hash::Sha256;
 use rustix::fs::{FlockOperation, flock, statvfs};
+use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Write};
@@ -50,8 +51,10 @@ pub struct BackupWriter {
 }
 
 impl BackupWriter {
-    /// Begins a backup in a directory that is not there or empty.
-    pub fn begin(target: &Path) -> Result<Self, BackupError> {
+    /// Begins a backup in a directory that is not there or empty, outside of the directories that
+    /// are copied.
+    pub fn begin(target: &Path, sources: &[&Path]) -> Result<Self, BackupError> {
+        check_outside(target, sources)?;
         check_target(target)?;
         let partial = with_ending(target, PARTIAL);
         remove_leftover(&partial)?;
@@ -219,6 +222,25 @@ impl From<io::Error> for CopyError {
     }
 }
 
+/// Refuses a place that is copied itself, or removed when the store is.
+fn check_outside(target: &Path, sources: &[&Path]) -> Result<(), BackupError> {
+    // What is there of the way to it may be links.
+    let real = target.ancestors().find_map(|there| {
+        let below = target.strip_prefix(there).ok()?;
+        Some(fs::canonicalize(there).ok()?.join(below))
+    });
+    for source in sources {
+        let is_inside = |path: &Path| {
+            path.starts_with(source)
+                || fs::canonicalize(source).is_ok_and(|source| path.starts_with(source))
+        };
+        if is_inside(target) || real.as_deref().is_some_and(is_inside) {
+            return Err(BackupError::Inside(target.to_owned()));
+        }
+    }
+    Ok(())
+}
+
 /// Whether a backup can be made under a name.
 fn check_target(target: &Path) -> Result<(), BackupError> {
     let around = parent(target);
@@ -265,8 +287,11 @@ fn remove_leftover(partial: &Path) -> Result<(), BackupError> {
 }
 
 fn lock_directory(directory: &File, path: &Path) -> Result<(), BackupError> {
-    flock(directory, FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| BackupError::Busy(path.to_owned()))
+    match flock(directory, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Err(BackupError::Busy(path.to_owned())),
+        // A file system without locks does not keep anybody from making a backup.
+        _ => Ok(()),
+    }
 }
 
 fn check_space(directory: &Path, needed: u64) -> Result<(), CopyError> {

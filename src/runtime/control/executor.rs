@@ -70,6 +70,7 @@ async fn serve(
             configuration: shared.config_dir.clone(),
         },
         store: shared.store_directory.clone(),
+        stop: Rc::clone(&stop),
     };
     let operators = port::open(&control, settings, state_dir, shared.control_port, source).await?;
     if let Some(site) = &shared.web {

@@ -26,7 +26,9 @@ pub struct SaveDays<D> {
 
 impl<D: Disk> SaveDays<D> {
     /// Replaces the file.
-    pub fn run(self) -> io::Result<()> {
+    pub fn run(mut self) -> io::Result<()> {
+        let crc = crc32c::crc32c(&self.content);
+        self.content.extend_from_slice(&crc.to_le_bytes());
         self.disk.replace(FILE, &mut std::iter::once(self.content))
     }
 }
@@ -95,7 +97,7 @@ impl<D: Disk> LogStore<D> {
 pub(super) fn load(
     file: &[u8],
     slots: &mut Slots,
-    slot_of: impl Fn(u64) -> Option<u32>,
+    mut slot_of: impl FnMut(u64) -> Option<u32>,
 ) -> Option<()> {
     let (content, crc) = file.split_last_chunk::<4>()?;
     if crc32c::crc32c(content) != u32::from_le_bytes(*crc) {

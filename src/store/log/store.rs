@@ -128,6 +128,11 @@ impl<D: Disk> LogStore<D> {
         self.journal.is_supplied()
     }
 
+    /// Whether what comes next may need a segment that is still being prepared.
+    pub fn awaits_segment(&self) -> bool {
+        self.journal.awaits_segment()
+    }
+
     /// An unused segment to be removed by a thread that may wait.
     pub fn surplus_segment(&mut self) -> Option<RemoveSegment<D>> {
         self.journal.surplus_segment()
