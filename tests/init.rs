@@ -7,6 +7,7 @@ use smp_server::config::Settings;
 use smp_server::config::values::HostingType;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use support::{Recipient, Server, Terminal, command, run};
@@ -116,16 +117,57 @@ fn enter_takes_the_defaults() {
     assert!(output.contains(password.expose()));
 }
 
+/// The answers that turn things off, and options that are the defaults of questions.
+#[test]
+fn other_answers_and_options_as_defaults() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = dir.path().join("pages");
+    let pages = pages.to_str().unwrap();
+    let options = ["-n", "smp.example.org", "--source-code=https://a.b/c"];
+    let mut terminal = start(dir.path(), &[&options[..], &["-s", "-a", "ED448"]].concat());
+    for (question, given) in [
+        (PRESS_ENTER, ""),
+        (STORE_LOG, "N"),
+        (STATISTICS, "no"),
+        (STATISTICS, "n"),
+        (PASSWORD, "x:y"),
+        ("Invalid password. ", "a b"),
+        ("Invalid password. ", "n"),
+        ("(smp.example.org): ", ""),
+        ("(https://a.b/c): ", "ftp://a.b"),
+        ("Invalid source code. ", ""),
+        ("/var/www): ", pages),
+    ] {
+        terminal.expect(question);
+        terminal.enter(given);
+    }
+    let (output, status) = terminal.finish();
+    assert_eq!(status, 0, "{output}");
+    let last = "=@smp.example.org\nServer source code: https://a.b/c\n";
+    assert!(output.ends_with(last), "{output}");
+    let settings = settings(dir.path());
+    assert!(!settings.storage.enable && !settings.storage.restore_messages);
+    assert!(!settings.storage.log_stats);
+    assert!(settings.auth.create_password.is_none());
+    assert_eq!(settings.web.static_path.as_deref(), Some(Path::new(pages)));
+}
+
 #[test]
 fn the_end_of_input_makes_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut terminal = start(dir.path(), &[]);
-    terminal.expect(PRESS_ENTER);
-    terminal.end_input();
-    let (output, status) = terminal.finish();
-    assert!(output.contains("smp-server: end of input"), "{output}");
-    assert_eq!(status, 1);
-    assert!(!dir.path().join("etc").exists() && !dir.path().join("var").exists());
+    for answered in 0..3 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut terminal = start(dir.path(), &[]);
+        for question in [PRESS_ENTER, STORE_LOG].iter().take(answered) {
+            terminal.expect(question);
+            terminal.enter("");
+        }
+        terminal.expect([PRESS_ENTER, STORE_LOG, STATISTICS][answered]);
+        terminal.end_input();
+        let (output, status) = terminal.finish();
+        assert!(output.contains("smp-server: end of input"), "{output}");
+        assert_eq!(status, 1);
+        assert!(!dir.path().join("etc").exists() && !dir.path().join("var").exists());
+    }
 }
 
 #[test]
@@ -232,6 +274,10 @@ fn openssl_reads_what_was_made() {
     }
 }
 
+fn mode(file: &Path) -> u32 {
+    file.metadata().unwrap().permissions().mode() & 0o777
+}
+
 fn check_with_openssl(dir: &Path, algorithm: &str) {
     let openssl = |arguments: &[&str]| {
         let mut command = Command::new("openssl");
@@ -252,7 +298,36 @@ fn check_with_openssl(dir: &Path, algorithm: &str) {
         let line = format!("Signature Algorithm: {algorithm}");
         assert_eq!(text.matches(&line).count(), 2, "{text}");
         assert!(!text.contains("Subject Alternative Name"), "{text}");
+        // 999,999 days from now.
+        assert!(text.contains(" 4764 GMT"), "{text}");
+        assert_eq!(mode(&dir.join("etc").join(certificate)), 0o644);
+        assert_eq!(mode(&dir.join("etc").join(key)), 0o600);
     }
+    for purpose in ["sslserver", "any"] {
+        openssl(&[
+            "verify",
+            "-CAfile",
+            "ca.crt",
+            "-purpose",
+            purpose,
+            "server.crt",
+        ]);
+    }
+    let extensions = |certificate, names| {
+        let text = openssl(&["x509", "-in", certificate, "-noout", "-ext", names]);
+        let lines: Vec<_> = text.lines().map(str::trim).collect();
+        lines.join("|")
+    };
+    assert_eq!(
+        extensions("ca.crt", "basicConstraints"),
+        "X509v3 Basic Constraints: critical|CA:TRUE"
+    );
+    assert_eq!(
+        extensions("server.crt", "basicConstraints,keyUsage,extendedKeyUsage"),
+        "X509v3 Basic Constraints:|CA:FALSE|\
+         X509v3 Key Usage:|Digital Signature, Non Repudiation, Key Agreement|\
+         X509v3 Extended Key Usage:|TLS Web Server Authentication"
+    );
     let subject = |certificate| {
         let text = openssl(&["x509", "-in", certificate, "-noout", "-subject"]);
         text.replace(' ', "").trim().to_owned()

@@ -35,8 +35,8 @@ pub fn run(
     console: &mut Console<'_>,
 ) -> Result<(), CliError> {
     let settings = start::load_settings(directories)?;
-    let fingerprint =
-        credential::check_stored_fingerprint(&directories.config).map_err(start::unusable)?;
+    let fingerprint = credential::check_stored_fingerprint(&directories.config)
+        .map_err(|error| start::unusable(error, &directories.config))?;
     for address in addresses(&settings, &fingerprint)? {
         console.line(&address)?;
         if options.qr {

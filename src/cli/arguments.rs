@@ -1,6 +1,7 @@
 //! Commands and their options (spec: operations §1.1, §1.2, §1.6).
 
 use crate::cli::address::AddressOptions;
+use crate::cli::backup::BackupOptions;
 use crate::cli::cert::CertOptions;
 use crate::cli::check_config::CheckOptions;
 use crate::cli::delete::DeleteOptions;
@@ -9,6 +10,7 @@ use crate::cli::export::ExportOptions;
 use crate::cli::import::ImportOptions;
 use crate::cli::init::InitOptions;
 use crate::cli::reference_storage::{DatabaseOptions, JournalOptions};
+use crate::cli::restore::RestoreOptions;
 use crate::cli::start::StartOptions;
 use crate::cli::usage_error;
 use crate::cli::version::{SERVER_NAME, VERSION, version_line};
@@ -60,6 +62,10 @@ pub enum Command {
     Import(ImportOptions),
     /// Write the state of this server, which must not run, for a reference server
     Export(ExportOptions),
+    /// Make a backup of the state, while the server runs or not
+    Backup(BackupOptions),
+    /// Bring a backup back; the server must not run
+    Restore(RestoreOptions),
     /// Check everything that a start needs, without starting
     CheckConfig(CheckOptions),
     /// Print the address for the apps of those who may create queues
@@ -82,6 +88,8 @@ impl Command {
             Self::Database(options) => options.dir.as_deref(),
             Self::Import(options) => options.dir.as_deref(),
             Self::Export(options) => options.dir.as_deref(),
+            Self::Backup(options) => options.dir.as_deref(),
+            Self::Restore(options) => options.dir.as_deref(),
             Self::CheckConfig(options) => options.dir.as_deref(),
             Self::Address(options) => options.dir.as_deref(),
             Self::Completions(_) | Self::Man(_) => None,
@@ -271,8 +279,9 @@ mod tests {
         assert!(!plain.maintenance && !plain.skip_warnings && !plain.init);
         let all = start(
             "-m --compact-log --log-level note --skip-warnings --confirm-migrations up \
-             --init --dir /d",
+             --repair --init --dir /d",
         );
+        assert!(!plain.repair && all.repair);
         assert!(all.maintenance && all.compact_log && all.skip_warnings && all.init);
         assert_eq!(all.log_level, LogLevel::Note);
         assert_eq!(all.dir.as_deref(), Some(Path::new("/d")));
@@ -281,9 +290,9 @@ mod tests {
 
     #[test]
     fn options_of_import_and_export() {
-        match parsed("import --skip-warnings --dir /d") {
+        match parsed("import --check --skip-warnings --dir /d") {
             Ok(Command::Import(options)) => {
-                assert!(options.skip_warnings);
+                assert!(options.check && options.skip_warnings);
                 assert_eq!(options.dir.as_deref(), Some(Path::new("/d")));
             }
             other => panic!("{other:?}"),
@@ -339,6 +348,8 @@ mod tests {
             "database",
             "import",
             "export",
+            "backup",
+            "restore",
             "check-config",
             "address",
             "completions",

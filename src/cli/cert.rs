@@ -3,7 +3,7 @@
 use super::credentials::{self, CA_KEY_FILE};
 use super::files::{self, PUBLIC_MODE, Replacement, SECRET_MODE};
 use super::init::sign_algorithm;
-use super::{CliError, Console, Directories, start};
+use super::{CliError, Console, Directories, renewal, start};
 use crate::crypto::certificate::{
     CertificateProfile, Fingerprint, KeyAlgorithm, Summary, certificate_to_pem,
     certificates_from_pem, certified_key, private_key_from_pem, private_key_to_pem,
@@ -46,7 +46,10 @@ pub fn run(
     renew(options, &directories.config, now, &mut rand::rng())?;
     console.line("Generated new server credentials")?;
     console.line(&credentials::ca_key_advice(&directories.config))?;
-    console.line("A running server uses them once it is started again.")?;
+    console.line(
+        "A running server uses them for new connections once it gets SIGHUP \
+         (`systemctl reload smp-server`), or is started again.",
+    )?;
     Ok(())
 }
 
@@ -57,8 +60,18 @@ fn renew<R: RngCore + CryptoRng>(
     now: OffsetDateTime,
     rng: &mut R,
 ) -> Result<(), CliError> {
+    // What it left behind goes with the next one.
+    renewal::complete(folder)?;
     let (algorithm, host) = wanted(options, &folder.join(SERVER_CERTIFICATE_FILE))?;
     let ca_key_file = folder.join(CA_KEY_FILE);
+    if !ca_key_file.exists() {
+        return Err(anyhow!(
+            "{} does not exist: bring the private key of the CA back for this command, or run it \
+             on a copy of this folder where the key is (SMP_SERVER_CFG_PATH)",
+            ca_key_file.display()
+        )
+        .into());
+    }
     let ca_key = private_key_from_pem(&files::read(&ca_key_file)?)
         .with_context(|| ca_key_file.display().to_string())?;
     let ca_file = folder.join(CA_CERTIFICATE_FILE);
@@ -72,7 +85,8 @@ fn renew<R: RngCore + CryptoRng>(
     }
     let fingerprint_file = folder.join(FINGERPRINT_FILE);
     let fingerprint = if fingerprint_file.exists() {
-        credential::check_stored_fingerprint(folder).map_err(start::unusable)?
+        credential::check_stored_fingerprint(folder)
+            .map_err(|error| start::unusable(error, folder))?
     } else {
         Fingerprint::of(identity)
     };

@@ -2,7 +2,7 @@
 
 use super::{CliError, Console, Directories};
 use crate::runtime::lock::StateLock;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -36,27 +36,71 @@ pub fn run(directories: &Directories, console: &mut Console<'_>) -> Result<(), C
     if *answer != CONSENT {
         return Err(CliError::Refused("Server NOT deleted".to_owned()));
     }
-    for directory in [&directories.config, state] {
-        remove(directory).with_context(|| format!("cannot delete {}", directory.display()))?;
-    }
+    // What is left of one is no reason to leave the other.
+    let removed = [&directories.config, state].map(|directory| {
+        remove(directory).with_context(|| format!("cannot delete {}", directory.display()))
+    });
+    removed.into_iter().collect::<Result<(), _>>()?;
     console.line("Deleted configuration and log files")?;
     Ok(())
 }
 
 /// Removes a directory with everything in it. There may be none; one that is mounted stays, empty.
-fn remove(directory: &Path) -> io::Result<()> {
+fn remove(directory: &Path) -> anyhow::Result<()> {
     let real = match fs::canonicalize(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         real => real?,
     };
     match fs::remove_dir_all(&real) {
-        Err(error) if error.kind() == ErrorKind::ResourceBusy => Ok(()),
-        result => result,
-    }?;
+        // Something is mounted, here or below.
+        Err(error) if error.kind() == ErrorKind::ResourceBusy => empty(&real)?,
+        result => result?,
+    }
     if directory.is_symlink() {
         fs::remove_file(directory)?;
     }
     Ok(())
+}
+
+/// Removes what can be removed from a directory; an error names what is left.
+fn empty(directory: &Path) -> anyhow::Result<()> {
+    let mut left = Vec::new();
+    remove_entries(directory, &mut left);
+    if left.is_empty() {
+        return Ok(());
+    }
+    bail!("these are left: {}", left.join(", "))
+}
+
+fn remove_entries(directory: &Path, left: &mut Vec<String>) {
+    let mut say =
+        |path: &Path, error: io::Error| left.push(format!("{} ({error})", path.display()));
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) => return say(directory, error),
+    };
+    let mut directories = Vec::new();
+    for entry in entries {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => return say(directory, error),
+        };
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            directories.push(entry.path());
+        } else if let Err(error) = fs::remove_file(entry.path()) {
+            say(&entry.path(), error);
+        }
+    }
+    for directory in directories {
+        let before = left.len();
+        remove_entries(&directory, left);
+        // A directory with something left is not worth a word of its own.
+        if left.len() == before
+            && let Err(error) = fs::remove_dir(&directory)
+        {
+            left.push(format!("{} ({error})", directory.display()));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! `export`: writes the state of a stopped server for a reference server.
 
-use super::{CliError, Console, Directories, start};
+use super::{CliError, Console, Directories, import, start};
 use crate::runtime::lock::StateLock;
 use crate::runtime::migration;
+use crate::store::hand_over;
 use anyhow::Context;
 use clap::Args;
 use std::fs::DirBuilder;
@@ -29,12 +30,16 @@ pub fn run(
     let settings = start::load_settings(directories)?;
     let (state, to) = (&directories.state, &options.to);
     let _lock = StateLock::acquire(state).map_err(anyhow::Error::from)?;
+    let is_new = !to.exists();
     // The files have secrets.
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(to)
         .with_context(|| format!("cannot create {}", to.display()))?;
+    if is_new {
+        hand_over(state, to);
+    }
     let report = migration::export(&settings, state, to)
         .with_context(|| format!("cannot export {}", state.display()))?;
     console.line(&format!("Exported {} to {}", state.display(), to.display()))?;
@@ -55,6 +60,7 @@ pub fn run(
             report.links_dropped
         ))?;
     }
-    console.line("not exported: statistics")?;
+    let counters = import::counters(report.statistics);
+    console.line(&format!("statistics: {counters}"))?;
     Ok(())
 }

@@ -13,9 +13,9 @@ pub(super) const SECRET_MODE: u32 = 0o600;
 pub(super) const PUBLIC_MODE: u32 = 0o644;
 
 /// Ends the name of a file that is about to replace another.
-const NEW: &str = ".new";
+pub(super) const NEW: &str = ".new";
 /// Ends the name of a file that is being replaced.
-const OLD: &str = ".old";
+pub(super) const OLD: &str = ".old";
 
 /// Reads a file that may be secret.
 pub(super) fn read(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
@@ -54,7 +54,7 @@ pub(super) struct Replacement {
 
 impl Replacement {
     /// Writes files, each with its name, text and mode, beside the present ones, of which copies
-    /// are made.
+    /// are made. Whatever lies there of a replacement that was interrupted is removed.
     pub(super) fn prepare(folder: &Path, files: &[(&str, &str, u32)]) -> anyhow::Result<Self> {
         let this = Self {
             folder: folder.to_owned(),

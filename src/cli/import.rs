@@ -2,9 +2,12 @@
 
 use super::progress::Progress;
 use super::{CliError, Console, Directories, start};
+use crate::config::Settings;
 use crate::runtime::lock::StateLock;
 use crate::runtime::migration::{self, MigrationError};
+use crate::runtime::{Ports, RunError};
 use crate::store::reference::{ImportReport, Warnings};
+use crate::transport::listener::ListenError;
 use anyhow::Context;
 use clap::Args;
 use std::fmt::Arguments;
@@ -14,6 +17,9 @@ use std::path::PathBuf;
 /// Options of `import`.
 #[derive(Debug, Default, Args)]
 pub struct ImportOptions {
+    /// Read and count everything, and keep nothing; the reference server may run
+    #[arg(long)]
+    pub check: bool,
     /// Leave out what cannot be taken over
     #[arg(long)]
     pub skip_warnings: bool,
@@ -30,21 +36,25 @@ pub fn run(
 ) -> Result<(), CliError> {
     let settings = start::load_settings(directories)?;
     let state = &directories.state;
-    let _lock = StateLock::acquire(state).map_err(anyhow::Error::from)?;
+    let skip_warnings = options.skip_warnings;
     // A closed stderr leaves nobody to tell.
     let warn = |line: Arguments<'_>| drop(writeln!(stderr(), "{line}"));
     let mut line = |text: &str| warn(format_args!("{text}"));
-    let mut progress = Progress::new(&mut line);
-    let imported = migration::import(
-        &settings,
-        state,
-        options.skip_warnings,
-        &mut |done, total| {
-            progress.show(done, total);
-        },
-    );
+    let mut progress = Progress::new("importing", &mut line);
+    let mut show = |done, total| progress.show(done, total);
+    let read = if options.check {
+        migration::check(&settings, state, skip_warnings, &mut show)
+    } else {
+        let _lock = StateLock::acquire(state).map_err(anyhow::Error::from)?;
+        let _ports = free_ports(&settings)?;
+        migration::import(&settings, state, skip_warnings, &mut show)
+    };
     progress.end();
-    let mut report = match imported {
+    let done = match options.check {
+        true => "Nothing is imported yet: this was a check of",
+        false => "Imported",
+    };
+    let mut report = match read {
         Ok(report) => report,
         Err(mut error) => {
             if let MigrationError::Warnings(warnings) = &mut error {
@@ -56,11 +66,23 @@ pub fn run(
         }
     };
     tell_warnings(&mut report.warnings, warn);
-    console.line(&format!("Imported {}", state.display()))?;
+    console.line(&format!("{done} {}", state.display()))?;
     for line in summary(&report) {
         console.line(&line)?;
     }
     Ok(())
+}
+
+/// Takes the ports, as a reference server that still runs has them. Whether this user may is no
+/// matter here.
+fn free_ports(settings: &Settings) -> anyhow::Result<Option<Ports>> {
+    match Ports::reserve(settings) {
+        Ok(ports) => Ok(Some(ports)),
+        Err(RunError::Listen(error @ ListenError::InUse(_))) => {
+            Err(error).context("stop the reference server first: it would go on without this one")
+        }
+        Err(_) => Ok(None),
+    }
 }
 
 /// What was imported, line by line.
@@ -70,15 +92,19 @@ pub(super) fn summary(report: &ImportReport) -> Vec<String> {
         format!("services: {}", report.services),
         format!("messages: {}", report.messages),
         format!("notifications: {}", report.notifications),
-        format!("skipped: {}", report.warnings.count()),
+        format!("skipped: {}", report.warnings.losses()),
     ];
-    if report.statistics {
-        lines.push(
-            "statistics: only the days of use of queues are taken over, counters begin at zero"
-                .to_owned(),
-        );
+    let notes = report.warnings.count() - report.warnings.losses();
+    if notes > 0 {
+        lines.push(format!("passed over, of no consequence: {notes}"));
     }
+    lines.push(format!("statistics: {}", counters(report.statistics)));
     lines
+}
+
+/// What is said about counters.
+pub(super) fn counters(are_there: bool) -> &'static str {
+    if are_there { "all counters" } else { "none" }
 }
 
 /// Tells every warning that was kept, how many there are besides, and where they are.

@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod arguments;
+pub mod backup;
 pub mod cert;
 pub mod check_config;
 mod credentials;
@@ -16,9 +17,13 @@ pub mod export;
 mod files;
 pub mod import;
 pub mod init;
+pub mod local_socket;
+mod logging;
 mod progress;
 mod prompt;
 pub mod reference_storage;
+mod renewal;
+pub mod restore;
 pub mod serve;
 pub mod start;
 pub mod start_lines;

@@ -1,4 +1,4 @@
-//! How far an import is: one line of a terminal that changes, or a line every few seconds.
+//! How far something is that takes long: one line of a terminal that changes, or a line every few seconds.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
@@ -8,8 +8,10 @@ const REDRAW: Duration = Duration::from_millis(200);
 /// Time between two lines elsewhere.
 const NEXT_LINE: Duration = Duration::from_secs(5);
 
-/// Shows how far an import is.
+/// Shows how far something is.
 pub(super) struct Progress<'a> {
+    /// What is being done: `importing`.
+    what: &'static str,
     began: Instant,
     shown: Option<Instant>,
     is_terminal: bool,
@@ -19,8 +21,9 @@ pub(super) struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     /// Begins on stderr; where that is no terminal, `line` takes lines.
-    pub(super) fn new(line: &'a mut dyn FnMut(&str)) -> Self {
+    pub(super) fn new(what: &'static str, line: &'a mut dyn FnMut(&str)) -> Self {
         Self {
+            what,
             began: Instant::now(),
             shown: None,
             is_terminal: stderr().is_terminal(),
@@ -35,7 +38,7 @@ impl<'a> Progress<'a> {
             return;
         }
         self.shown = Some(Instant::now());
-        let text = text(done, total, self.began.elapsed());
+        let text = text(self.what, done, total, self.began.elapsed());
         if self.is_terminal {
             // A closed stderr leaves nobody to tell.
             let _ = write!(stderr(), "\r\x1b[K{text}");
@@ -52,13 +55,13 @@ impl<'a> Progress<'a> {
     }
 }
 
-fn text(done: u64, total: u64, elapsed: Duration) -> String {
+fn text(what: &str, done: u64, total: u64, elapsed: Duration) -> String {
     let total = total.max(1);
     let seconds = elapsed.as_secs_f64().max(0.001);
     let rate = done as f64 / seconds;
     let left = total.saturating_sub(done) as f64 / rate.max(1.0);
     format!(
-        "importing... {} %, {:.1} MB/s, {} left",
+        "{what}... {} %, {:.1} MB/s, {} left",
         100 * done.min(total) / total,
         rate / 1e6,
         span(left.ceil() as u64)
@@ -80,7 +83,10 @@ mod tests {
 
     #[test]
     fn a_line_says_how_much_how_fast_and_how_long() {
-        let text = |done, total, seconds| text(done, total, Duration::from_secs(seconds));
+        let text = |done, total, seconds| {
+            let elapsed = Duration::from_secs(seconds);
+            text("importing", done, total, elapsed)
+        };
         let expected = "importing... 25 %, 5.0 MB/s, 30 s left";
         assert_eq!(text(50_000_000, 200_000_000, 10), expected);
         let expected = "importing... 1 %, 1.0 MB/s, 16 min 30 s left";

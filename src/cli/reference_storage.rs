@@ -101,9 +101,8 @@ pub fn journal(options: &JournalOptions, directories: &Directories) -> Result<()
     )))
 }
 
-/// Runs `database`, which always ends in a refusal.
-pub fn database(directories: &Directories) -> Result<(), CliError> {
-    start::require_initialized(directories)?;
+/// Runs `database`, which always ends in a refusal, whether or not there is a configuration.
+pub fn database() -> Result<(), CliError> {
     Err(CliError::Refused(format!(
         "{POSTGRESQL_REFUSAL}\n\
          To move here from a database, run `smp-server database export` of the reference server, \
@@ -130,14 +129,13 @@ mod tests {
         let journal =
             |action| refusal(journal(&JournalOptions { action, dir: None }, &directories));
         assert!(journal(JournalAction::Import).starts_with("Error: server is not initialized ("));
-        assert!(refusal(database(&directories)).starts_with("Error: server is not initialized ("));
+        let text = "Error: server binary is compiled without support for PostgreSQL database.\n";
+        assert!(refusal(database()).starts_with(text));
 
         std::fs::create_dir(&directories.config).unwrap();
         std::fs::write(directories.config.join(INI_FILE), "").unwrap();
         assert!(journal(JournalAction::Import).contains("`smp-server import`"));
         assert!(journal(JournalAction::Export).contains("`smp-server export DIRECTORY`"));
         assert!(journal(JournalAction::Delete).contains("var/messages"));
-        let text = "Error: server binary is compiled without support for PostgreSQL database.\n";
-        assert!(refusal(database(&directories)).starts_with(text));
     }
 }

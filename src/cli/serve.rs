@@ -1,24 +1,24 @@
 //! The relay behind `start`: logging, the lock on its state, and the executors.
 
 use super::import;
+use super::logging;
 use super::progress::Progress;
-use super::start::{LogLevel, StartPlan};
+use super::start::StartPlan;
 use super::start_lines;
 use super::version::BUILD;
 use crate::config::Settings;
 use crate::runtime::lock::StateLock;
 use crate::runtime::migration::{self, MigrationError};
-use crate::runtime::{self, RelayPlan, Served};
+use crate::runtime::{self, Ports, RelayPlan, Served};
 use crate::web::site;
 use anyhow::Context;
 use std::fmt::Arguments;
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{Write, stdout};
 use std::{panic, process};
-use tracing::level_filters::LevelFilter;
 
 /// Runs the relay until it is told to stop.
 pub fn serve(plan: StartPlan) -> anyhow::Result<()> {
-    start_logging(plan.log_level);
+    logging::start(plan.log_level);
     abort_on_panic();
     for warning in &plan.settings.warnings {
         tracing::warn!("{warning}");
@@ -29,25 +29,31 @@ pub fn serve(plan: StartPlan) -> anyhow::Result<()> {
     let state = &plan.state_dir;
     std::fs::create_dir_all(state).with_context(|| format!("cannot create {}", state.display()))?;
     let _lock = StateLock::acquire(state)?;
-    take_over(&plan)?;
+    let imports = migration::is_due(&plan.settings, state)?;
+    // A server that still runs there keeps its clients, and what it has is not imported yet.
+    let ports = match imports || !plan.maintenance {
+        true => Some(Ports::reserve(&plan.settings)?),
+        false => None,
+    };
+    if imports {
+        take_over(&plan)?;
+    }
     if !plan.settings.storage.enable {
         tracing::warn!(
             "queues and messages are lost when the relay stops: [STORE_LOG] enable = off"
         );
-    }
-    if plan.maintenance {
-        let line = "Server started in 'maintenance' mode, exiting";
-        let _ = writeln!(stdout(), "{line}");
-        return Ok(());
     }
     write_site(&plan.settings);
     let relay = RelayPlan {
         settings: plan.settings,
         config_dir: plan.config_dir,
         state_dir: plan.state_dir,
-        skip_warnings: plan.skip_warnings,
+        repair: plan.repair,
     };
-    runtime::run(&relay, |served| {
+    let Some(ports) = ports.filter(|_| !plan.maintenance) else {
+        return maintain(&relay);
+    };
+    runtime::run(&relay, ports, |served| {
         let mut out = stdout().lock();
         for Served { address, pages } in served {
             // A closed stdout is no reason to stop serving.
@@ -61,24 +67,21 @@ pub fn serve(plan: StartPlan) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lines on stderr, coloured only for a person.
-fn start_logging(level: LogLevel) {
-    let filter = match level {
-        LogLevel::Trace => LevelFilter::TRACE,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Info | LogLevel::Note => LevelFilter::INFO,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Error => LevelFilter::ERROR,
-    };
-    // Fails only when a subscriber is set already, which then serves as well.
-    let _ = tracing_subscriber::fmt()
-        .with_max_level(filter)
-        .with_target(false)
-        .with_ansi(stderr().is_terminal())
-        .with_writer(stderr)
-        // Lines that stderr does not take are lost: telling stderr would panic.
-        .log_internal_errors(false)
-        .try_init();
+/// Opens and closes the store without serving anybody.
+fn maintain(relay: &RelayPlan) -> anyhow::Result<()> {
+    let totals = runtime::maintain(relay)?;
+    if relay.settings.storage.enable {
+        tracing::info!(
+            "the store is in order: queues: {}, services: {}, messages: {}",
+            totals.queues,
+            totals.services(),
+            totals.messages
+        );
+    }
+    let line = "Server started in 'maintenance' mode, exiting";
+    // A closed stdout leaves nobody to tell.
+    let _ = writeln!(stdout(), "{line}");
+    Ok(())
 }
 
 /// Writes the pages, whether or not they are served from here. Messages do without them.
@@ -105,12 +108,9 @@ fn abort_on_panic() {
 /// answered that their queues do not exist.
 fn take_over(plan: &StartPlan) -> anyhow::Result<()> {
     let (settings, state) = (&plan.settings, &plan.state_dir);
-    if !migration::is_due(settings, state)? {
-        return Ok(());
-    }
     tracing::info!("importing {}...", state.display());
     let mut line = |text: &str| tracing::info!("{text}");
-    let mut progress = Progress::new(&mut line);
+    let mut progress = Progress::new("importing", &mut line);
     let imported = migration::import(settings, state, plan.skip_warnings, &mut |done, total| {
         progress.show(done, total);
     });

@@ -2,15 +2,19 @@
 //! (spec: operations §1.6–§1.8).
 
 use crate::cli::init::{self, InitOptions};
-use crate::cli::{CliError, Console, Directories, credentials, start_lines, version};
+use crate::cli::{CliError, Console, Directories, credentials, renewal, start_lines, version};
 use crate::config::settings::Https;
 use crate::config::{Settings, SettingsError};
 use crate::crypto::certificate::Fingerprint;
+use crate::runtime::{DAILY_LOG, METRICS_FILE};
 use crate::store::log::STORE_FOLDER;
-use crate::transport::credential::{self, Credential, CredentialError};
+use crate::transport::credential::{
+    self, CA_CERTIFICATE_FILE, Credential, CredentialError, SERVER_CERTIFICATE_FILE,
+    SERVER_KEY_FILE,
+};
 use crate::transport::web_credential::WebCredential;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use time::OffsetDateTime;
 
@@ -22,7 +26,7 @@ const TRIAL_PORTS: &str = "5223";
 /// Options of `start`.
 #[derive(Debug, Default, Args)]
 pub struct StartOptions {
-    /// Load and save the state without serving anybody
+    /// Open, check and close the store without serving anybody
     #[arg(short = 'm', long)]
     pub maintenance: bool,
     /// Accepted for compatibility: the log compacts itself
@@ -31,9 +35,12 @@ pub struct StartOptions {
     /// Least important log lines: trace, debug, info, note, warn, error
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log_level: LogLevel,
-    /// Continue after errors in imported state
+    /// Leave out what cannot be taken over when state of a reference server is imported
     #[arg(long)]
     pub skip_warnings: bool,
+    /// Write a damaged store anew, as far as it can be read, or one whose partition key is lost
+    #[arg(long)]
+    pub repair: bool,
     /// Accepted for compatibility (up or down): there is no database
     #[arg(long, value_name = "DIRECTION", value_parser = confirm_migrations)]
     pub confirm_migrations: Option<String>,
@@ -103,8 +110,10 @@ pub struct StartPlan {
     pub log_level: LogLevel,
     /// Whether to stop after loading, without listening.
     pub maintenance: bool,
-    /// Whether to continue after errors in imported state.
+    /// Whether to leave out what an import cannot take over.
     pub skip_warnings: bool,
+    /// Whether to keep what can be read of a damaged store.
+    pub repair: bool,
 }
 
 /// Runs `start`: prepares, prints the lines that need no listener, then hands over to `relay`,
@@ -123,13 +132,19 @@ pub fn run(
     }
     let mut plan = prepare(options, directories)?;
     print_lines(&plan, console)?;
+    if renewal::complete(&directories.config)? {
+        let advice = "`smp-server cert` was interrupted: key and certificate belong together again";
+        plan.advice.push(advice.to_owned());
+    }
     // Before anything is opened; the relay loads them itself.
-    let credential = Credential::load(&directories.config).map_err(unusable)?;
+    let credential = Credential::load(&directories.config)
+        .map_err(|error| unusable(error, &directories.config))?;
     let expiry = credentials::expiry_advice(credential.chain(), OffsetDateTime::now_utc());
     let ca_key = credentials::ca_key_warning(&directories.config);
     plan.advice.extend(expiry.into_iter().chain(ca_key));
     if let Some(https) = &plan.settings.web.https {
-        check_https(https, console)?;
+        let notices = check_https(https, console)?;
+        plan.advice.extend(notices);
     }
     Ok(relay(plan)?)
 }
@@ -180,8 +195,8 @@ fn initial_options(options: &StartOptions) -> InitOptions {
 }
 
 fn prepare(options: &StartOptions, directories: &Directories) -> Result<StartPlan, CliError> {
-    let fingerprint =
-        credential::check_stored_fingerprint(&directories.config).map_err(unusable)?;
+    let fingerprint = credential::check_stored_fingerprint(&directories.config)
+        .map_err(|error| unusable(error, &directories.config))?;
     Ok(StartPlan {
         settings: load_settings(directories)?,
         advice: Vec::new(),
@@ -191,6 +206,7 @@ fn prepare(options: &StartOptions, directories: &Directories) -> Result<StartPla
         log_level: options.log_level,
         maintenance: options.maintenance,
         skip_warnings: options.skip_warnings,
+        repair: options.repair,
     })
 }
 
@@ -221,22 +237,39 @@ fn print_lines(plan: &StartPlan, console: &mut Console<'_>) -> Result<(), CliErr
         settings.inactive_clients.as_ref(),
     ))?;
     console.line(start_lines::new_queues(&settings.auth))?;
+    if settings.storage.log_stats {
+        let file = plan.state_dir.join(DAILY_LOG);
+        console.line(&start_lines::daily_statistics(&file))?;
+    }
+    if let Some(interval) = settings.storage.prometheus_interval {
+        let file = plan.state_dir.join(METRICS_FILE);
+        console.line(&start_lines::metrics(interval, &file))?;
+    }
     Ok(())
 }
 
-/// What to say about credentials that do not serve.
-pub(super) fn unusable(error: CredentialError) -> CliError {
+/// What to say about credentials of a folder that do not serve.
+pub(super) fn unusable(error: CredentialError, folder: &Path) -> CliError {
     match error {
+        CredentialError::Invalid => CliError::Refused(format!(
+            "{error}\n\
+             {SERVER_KEY_FILE}, {SERVER_CERTIFICATE_FILE} or {CA_CERTIFICATE_FILE} in {} is \
+             malformed, of a kind that is not used here, or not of the same key as the others. \
+             `smp-server cert` makes new ones.",
+            folder.display()
+        )),
         CredentialError::FingerprintMismatch => CliError::Refused(error.to_string()),
         CredentialError::Missing(_) => CliError::Refused(format!("----------\nError: {error}")),
         _ => CliError::Failed(error.into()),
     }
 }
 
-/// Says what is wrong with the files that pages with TLS need. Messages are served without them.
-fn check_https(https: &Https, console: &mut Console<'_>) -> Result<(), CliError> {
-    let Err(error) = WebCredential::new(&https.cert, &https.key).reload() else {
-        return Ok(());
+/// Says what is wrong with the files that pages with TLS need, and gives what is to be said about
+/// those that work. Messages are served without them.
+fn check_https(https: &Https, console: &mut Console<'_>) -> Result<Vec<String>, CliError> {
+    let credential = WebCredential::new(&https.cert, &https.key);
+    let Err(error) = credential.reload() else {
+        return Ok(credential.notices(OffsetDateTime::now_utc()));
     };
     console.line(&format!(
         "----------\n\
@@ -246,7 +279,7 @@ fn check_https(https: &Https, console: &mut Console<'_>) -> Result<(), CliError>
          --key-type rsa --rsa-key-size 4096\n\
          ----------"
     ))?;
-    Ok(())
+    Ok(Vec::new())
 }
 
 #[cfg(test)]

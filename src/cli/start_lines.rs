@@ -103,6 +103,20 @@ pub fn new_queues(auth: &Auth) -> &'static str {
     }
 }
 
+/// Where rows of daily statistics are written.
+pub fn daily_statistics(file: &Path) -> String {
+    format!("server stats log enabled: {}", file.display())
+}
+
+/// Where metrics are written, and how often.
+pub fn metrics(interval: Duration, file: &Path) -> String {
+    format!(
+        "Prometheus metrics saved every {} seconds to {}",
+        interval.as_secs(),
+        file.display()
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +159,11 @@ mod tests {
             expiring_messages(settings.storage.messages.ttl),
             inactive_clients(settings.inactive_clients.as_ref()),
             new_queues(&settings.auth).to_owned(),
+            daily_statistics(Path::new("/var/opt/simplex/smp-server-stats.daily.log")),
+            metrics(
+                Duration::from_secs(60),
+                Path::new("/var/opt/simplex/smp-server-metrics.txt"),
+            ),
         ];
         let expected = "\
 Fingerprint: 1V-Hlk3nlHbIKx1UuP8FRaalmdLgGd2sM2V00n_S1WM=
@@ -158,7 +177,9 @@ Set `port` in smp-server.ini section [TRANSPORT] to `5223,443`
 
 expiring messages after 21 days
 not expiring inactive clients
-creating new queues allowed";
+creating new queues allowed
+server stats log enabled: /var/opt/simplex/smp-server-stats.daily.log
+Prometheus metrics saved every 60 seconds to /var/opt/simplex/smp-server-metrics.txt";
         assert_eq!(lines.join("\n"), expected);
     }
 

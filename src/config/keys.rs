@@ -169,10 +169,10 @@ keys! {
     EXPIRE_MESSAGES_ON_START: bool = on_off, "expire_messages_on_start", Set("on"), Some("on");
     EXPIRE_MESSAGES_ON_SEND: bool = on_off, "expire_messages_on_send", Set("off"), Some("on");
     EXPIRE_NTFS_HOURS: Duration = hours, "expire_ntfs_hours", Set("24"), Some("24");
-    LOG_STATS: bool = on_off, "log_stats", Set("off"), Some("off"), effect: Pending;
-        "Write a line of statistics per day to a CSV file."
-    PROMETHEUS_INTERVAL: Duration = seconds, "prometheus_interval", Commented("60"), None, effect: Pending, without: "no file";
-        "Seconds between rewrites of the Prometheus metrics file."
+    LOG_STATS: bool = on_off, "log_stats", Set("off"), Some("off");
+        "Write a line of statistics per day to smp-server-stats.daily.log."
+    PROMETHEUS_INTERVAL: Duration = seconds, "prometheus_interval", Commented("60"), None, without: "no file";
+        "Seconds between rewrites of the Prometheus metrics in smp-server-metrics.txt."
 }
 "AUTH" {
     NEW_QUEUES: bool = on_off, "new_queues", Set("on"), Some("on");
@@ -198,7 +198,7 @@ keys! {
     WEBSOCKETS: String = text, "websockets", Set("off"), Some("off"),
         effect: Effect::Ignored("this server does not serve WebSockets");
         "Deprecated in the reference server, without effect here."
-    CONTROL_PORT: u16 = port, "control_port", Commented("5224"), None, effect: Pending, without: "no control port";
+    CONTROL_PORT: u16 = port, "control_port", Commented("5224"), None, without: "no control port";
     ACCEPT_SERVICE_CREDENTIALS: bool = on_off, "accept_service_credentials", Unwritten, Some("on");
 }
 "PROXY" {
@@ -209,7 +209,7 @@ keys! {
     OWN_SERVER_DOMAINS: Vec<String> = words, "own_server_domains", Commented(""), Some(""), effect: Pending;
         "Domains of your other servers, separated by commas or blanks: forwarding to them is counted"
         "apart."
-    SOCKS_PROXY: SocksProxy = socks_proxy, "socks_proxy", Commented("localhost:9050"), None, effect: Pending, without: "no proxy";
+    SOCKS_PROXY: SocksProxy = socks_proxy, "socks_proxy", Commented("localhost:9050"), None, effect: Pending, secret: true, without: "no proxy";
         "SOCKS5 proxy for these connections; not the one that brings clients to this server."
     SOCKS_MODE: SocksMode = socks_mode, "socks_mode", Commented("onion"), Some("onion"), effect: Pending;
         "`onion`: the proxy is used for .onion hosts only. `always`: for every host."
@@ -255,10 +255,11 @@ keys! {
     NTF_TTL: Duration = seconds, "ntf_ttl", Commented("86400"), None, without: "`expire_ntfs_hours`";
     NTF_CHECK_INTERVAL: Duration = seconds, "ntf_check_interval", Commented("3600"), Some("3600");
     NTF_DELIVERY_INTERVAL_MS: Duration = milliseconds, "ntf_delivery_interval_ms", Commented("1500"), Some("1500");
-        "Milliseconds between deliveries of notifications, and of ended subscriptions; 0 tells of"
-        "these at once."
+        "Milliseconds between deliveries of notifications."
     PENDING_END_INTERVAL_MS: Duration = milliseconds_or_none, "pending_end_interval_ms", Commented("15000"),
         Some("15000");
+        "Milliseconds for which ended subscriptions are gathered before they are told; 0 tells of"
+        "them at once."
     MIN_VERSION: u16 = version, "min_version", Commented("6"), Some("6");
         "Protocol versions offered to clients."
     MAX_VERSION: u16 = version, "max_version", Commented("18"), Some("18");

@@ -205,7 +205,8 @@ impl FromStr for Password {
         if is_valid_password(text.as_bytes()) {
             Ok(Self(Zeroizing::new(text.to_owned())))
         } else {
-            let accepted = "printable ASCII characters without blanks, '@', ':' and '/'";
+            let accepted = "printable characters without blanks, '@', ':' and '/'; of others \
+                            than ASCII, those whose bytes in UTF-8 are printable in Latin-1";
             Err(accepted.to_owned())
         }
     }
@@ -217,7 +218,7 @@ impl fmt::Debug for Password {
     }
 }
 
-/// A password: at least one printable ASCII character, none of `@`, `:`, `/` or blank.
+/// A password: at least one printable character, none of `@`, `:`, `/` or blank.
 pub fn password(text: &str) -> Result<Password, Accepted> {
     text.parse()
 }

@@ -1,8 +1,9 @@
 //! What an executor tells about itself.
 
-use super::StepTimes;
+use super::{Durations, StepTimes};
 use crate::relay::{AckTimes, ActiveQueues, Counters, PendingDeliveries, Subscribed};
 use crate::store::Totals;
+use crate::store::log::Footprint;
 
 /// One executor at a moment: its shard and the connections it has accepted.
 ///
@@ -41,6 +42,27 @@ pub struct ShardSnapshot {
     pub steps: StepTimes,
     /// Sockets accepted, by port.
     pub sockets: Vec<PortSockets>,
+    /// What its executor is busy with.
+    pub load: Load,
+    /// The day that `active` is of, days since the Unix epoch.
+    pub day: u16,
+    /// What of `active` counts only once even after a crash: the store remembers these queues.
+    pub durable_active: ActiveQueues,
+    /// How long it took to make changes durable, since start.
+    pub commits: Durations,
+    /// Whether the store gets no more space.
+    pub disk_full: bool,
+}
+
+/// How busy an executor is, and what its store takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Load {
+    /// Messages of other executors that it has not taken.
+    pub mesh_arrived: u64,
+    /// Messages that other executors have had no room for.
+    pub mesh_waiting: u64,
+    /// The durable store, if there is one.
+    pub store: Footprint,
 }
 
 /// Sockets of one listener.

@@ -25,6 +25,34 @@ pub fn sha256(data: &[u8]) -> [u8; 32] {
     fixed(&SHA256, &[data])
 }
 
+/// SHA-256 of what comes in parts.
+pub struct Sha256(Context);
+
+impl Sha256 {
+    /// Of nothing yet.
+    pub fn new() -> Self {
+        Self(Context::new(&SHA256))
+    }
+
+    /// Adds a part.
+    pub fn update(&mut self, part: &[u8]) {
+        self.0.update(part);
+    }
+
+    /// Of all parts.
+    pub fn finish(self) -> [u8; 32] {
+        let mut out = [0; 32];
+        out.copy_from_slice(self.0.finish().as_ref());
+        out
+    }
+}
+
+impl Default for Sha256 {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// SHA-512.
 pub fn sha512(data: &[u8]) -> [u8; 64] {
     fixed(&SHA512, &[data])
@@ -65,6 +93,10 @@ mod tests {
         let (a, b) = whole.split_at(33);
         assert_eq!(sha512_parts(&[&[], a, &[], b]), expected);
         assert_eq!(sha512_parts(&[]), sha512(b""));
+        let mut in_parts = Sha256::new();
+        in_parts.update(a);
+        in_parts.update(b);
+        assert_eq!(in_parts.finish(), sha256(&whole));
     }
 
     #[test]

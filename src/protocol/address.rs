@@ -135,15 +135,15 @@ impl ServerAddress {
     }
 }
 
-/// Whether `text` may stand as a password in addresses and settings: printable ASCII without
-/// blanks, `@`, `:` and `/`, at least one character.
+/// Whether `text` may stand as a password in addresses and settings: at least one character of
+/// [`is_valid_wire_password`]. Bytes count, so UTF-8 passes if all of its bytes do: `é`, not `à`.
 pub fn is_valid_password(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().copied().all(is_password_character)
+    !text.is_empty() && is_valid_wire_password(text)
 }
 
-/// Whether `text` may stand as a password in commands: printable Latin-1 without blanks, `@`, `:`
-/// and `/`, and perhaps nothing at all. Servers have no such passwords other than those of
-/// [`is_valid_password`], but the reference tells a wrong one from a malformed one.
+/// Whether `text` may stand as a password in commands: bytes that are printable in Latin-1, but no
+/// blanks, `@`, `:` and `/`; perhaps nothing at all. The reference tells a wrong password from a
+/// malformed one.
 pub fn is_valid_wire_password(text: &[u8]) -> bool {
     // 0xA0 is a blank, 0xAD an invisible hyphen.
     text.iter()

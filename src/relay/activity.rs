@@ -53,6 +53,9 @@ pub struct Activity {
     /// Day of `current`, days since the Unix epoch.
     today: u16,
     current: ActiveQueues,
+    /// The part of `current` of which the store remembers the queues: after a crash they count
+    /// again only if they are not in it.
+    durable: ActiveQueues,
     /// What the last finished day ended with.
     finished: Option<(u16, ActiveQueues)>,
 }
@@ -94,6 +97,29 @@ impl Activity {
     pub fn restore(&mut self, day: u16, counts: ActiveQueues) {
         self.today = day;
         self.current = counts;
+        self.durable = counts;
+    }
+
+    /// The day that `seconds` since the Unix epoch fall in, since the Unix epoch, and what the
+    /// store remembers of its counts.
+    pub fn durable(&mut self, seconds: i64) -> (u16, ActiveQueues) {
+        (self.advance(seconds), self.durable)
+    }
+
+    /// The day and its counts before the store begins to remember the queues.
+    pub fn before_saving(&mut self, seconds: i64) -> (u16, ActiveQueues) {
+        (self.advance(seconds), self.current)
+    }
+
+    /// The store remembers the queues of what [`before_saving`](Self::before_saving) told.
+    pub fn saved(&mut self, (day, mut counts): (u16, ActiveQueues)) {
+        counts.advance(day, self.today);
+        self.durable = counts;
+    }
+
+    /// Whether the store remembers every queue that counts.
+    pub fn is_saved(&self) -> bool {
+        self.durable == self.current
     }
 
     /// Begins the periods that have come. A clock set back changes nothing.
@@ -103,19 +129,29 @@ impl Activity {
             if self.today > 0 {
                 self.finished = Some((self.today, self.current));
             }
-            let counts = [&mut self.current.messages, &mut self.current.notifications];
-            for counts in counts {
-                counts.day = 0;
-                if week_of(day) != week_of(self.today) {
-                    counts.week = 0;
-                }
-                if month_of(day) != month_of(self.today) {
-                    counts.month = 0;
-                }
-            }
+            self.current.advance(self.today, day);
+            self.durable.advance(self.today, day);
             self.today = day;
         }
         self.today
+    }
+}
+
+impl ActiveQueues {
+    /// Ends the periods that end between two days, both since the Unix epoch.
+    pub fn advance(&mut self, from: u16, to: u16) {
+        if to <= from {
+            return;
+        }
+        for counts in [&mut self.messages, &mut self.notifications] {
+            counts.day = 0;
+            if week_of(to) != week_of(from) {
+                counts.week = 0;
+            }
+            if month_of(to) != month_of(from) {
+                counts.month = 0;
+            }
+        }
     }
 }
 
@@ -185,6 +221,34 @@ mod tests {
         let mut other = ActiveDays::default();
         activity.note(at(SUNDAY + 9), false, &mut other);
         assert_eq!(activity.current(at(SUNDAY + 10)).messages, all(0, 2, 2));
+    }
+
+    #[test]
+    fn what_the_store_remembers_lags_behind_and_ends_with_its_periods() {
+        let mut activity = Activity::new(0);
+        let mut queues = [ActiveDays::default(); 3];
+        let all = |day, week, month| PeriodCounts { day, week, month };
+        activity.note(at(SUNDAY), false, &mut queues[0]);
+        assert!(!activity.is_saved());
+        let saving = activity.before_saving(at(SUNDAY));
+        activity.note(at(SUNDAY), false, &mut queues[1]);
+        activity.saved(saving);
+        assert_eq!(activity.current(at(SUNDAY)).messages, all(2, 2, 2));
+        let (_, durable) = activity.durable(at(SUNDAY));
+        assert_eq!(durable.messages, all(1, 1, 1));
+        // A save that ends on the next day, which is a Monday.
+        let saving = activity.before_saving(at(SUNDAY));
+        activity.note(at(SUNDAY + 1), false, &mut queues[2]);
+        activity.saved(saving);
+        let (day, durable) = activity.durable(at(SUNDAY + 1));
+        assert_eq!(
+            (i64::from(day), durable.messages),
+            (SUNDAY + 1, all(0, 0, 2))
+        );
+        assert_eq!(activity.current(at(SUNDAY + 1)).messages, all(1, 1, 3));
+        let saving = activity.before_saving(at(SUNDAY + 1));
+        activity.saved(saving);
+        assert!(activity.is_saved());
     }
 
     #[test]

@@ -133,6 +133,66 @@ counters! {
     ntf_service_subscribed,
     /// Notifiers subscribed through services (95).
     ntf_service_queues,
+    /// Sessions with other relays asked for (20).
+    relays_requests,
+    /// Of these, got (21).
+    relays_successes,
+    /// No connection (22).
+    relays_errors_connect,
+    /// No common version (23).
+    relays_errors_compatibility,
+    /// Other failures (24).
+    relays_errors_other,
+    /// Sessions with the operator's own relays (25).
+    relays_own_requests,
+    /// Of these, got (26).
+    relays_own_successes,
+    /// No connection (27).
+    relays_own_errors_connect,
+    /// No common version (28).
+    relays_own_errors_compatibility,
+    /// Other failures (29).
+    relays_own_errors_other,
+    /// Commands forwarded to other relays (30).
+    forwards_requests,
+    /// Of these, answered (31).
+    forwards_successes,
+    /// No connection (32).
+    forwards_errors_connect,
+    /// No common version (33).
+    forwards_errors_compatibility,
+    /// Other failures (34).
+    forwards_errors_other,
+    /// Commands forwarded to the operator's own relays (35).
+    forwards_own_requests,
+    /// Of these, answered (36).
+    forwards_own_successes,
+    /// No connection (37).
+    forwards_own_errors_connect,
+    /// No common version (38).
+    forwards_own_errors_compatibility,
+    /// Other failures (39).
+    forwards_own_errors_other,
+    /// Forwarded commands of other relays answered (40).
+    forwards_received,
+}
+
+impl Counters {
+    /// What goes on counting when a day of the statistics ends; the rest begins at zero
+    /// (spec: server §12.1).
+    pub fn kept_over_days(&self) -> Self {
+        Self {
+            send_blocked: self.send_blocked,
+            notifiers_new_created: self.notifiers_new_created,
+            ntf_assoc_new: self.ntf_assoc_new,
+            ntf_assoc_duplicate: self.ntf_assoc_duplicate,
+            ntf_assoc_updated: self.ntf_assoc_updated,
+            ntf_assoc_removed: self.ntf_assoc_removed,
+            ntf_service_subscribed: self.ntf_service_subscribed,
+            ntf_service_queues: self.ntf_service_queues,
+            ..Self::default()
+        }
+    }
 }
 
 /// Seconds between delivery and acknowledgement (spec: server §12.3).

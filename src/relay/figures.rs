@@ -3,9 +3,11 @@
 use super::activity::Activity;
 use super::counters::{AckTimes, Counters};
 use super::deliveries::PendingDeliveries;
+use super::session_ref::SessionRef;
 use super::session_set::SessionSet;
 use super::shard::Shard;
 use crate::store::{Store, Totals};
+use std::ops::AddAssign;
 
 /// Subscriptions of one kind.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +27,25 @@ impl Subscribed {
         self.queues += other.queues;
         self.sessions.unite(&other.sessions);
         self.services = self.services.max(other.services);
+    }
+}
+
+/// What a session listens to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Listening {
+    /// Queues it is subscribed to.
+    pub messages: u64,
+    /// Queues it fetches from.
+    pub getting: u64,
+    /// Notifiers it is subscribed to by itself.
+    pub notifications: u64,
+}
+
+impl AddAssign for Listening {
+    fn add_assign(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.getting += other.getting;
+        self.notifications += other.notifications;
     }
 }
 
@@ -84,6 +105,16 @@ impl<S: Store> Shard<S> {
     /// What was given and not acknowledged at `now`, seconds since the Unix epoch.
     pub fn pending_deliveries(&self, now: i64) -> PendingDeliveries {
         self.subscriptions.pending_deliveries(now)
+    }
+
+    /// What a session listens to on this shard.
+    pub fn listening(&self, session: SessionRef) -> Listening {
+        let (messages, getting) = self.subscriptions.counts_of(session);
+        Listening {
+            messages: messages as u64,
+            getting: getting as u64,
+            notifications: self.notifications.subscriptions_of(session) as u64,
+        }
     }
 
     /// Number of queues somebody listens to, and of sessions that listen.

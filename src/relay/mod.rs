@@ -31,12 +31,12 @@ mod verify;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use activity::{ActiveQueues, Activity, PeriodCounts, day_of};
+pub use activity::{ActiveQueues, Activity, PeriodCounts, day_of, month_of, week_of};
 pub use counters::{AckTimes, Counters};
 pub use deliveries::{DELIVERY_PERIODS, PendingDeliveries};
 pub use effect::{Answer, Effect, PeerMessage};
 pub use expiry::{MessageSweep, NotificationSweep};
-pub use figures::Subscribed;
+pub use figures::{Listening, Subscribed};
 pub use notification::NotesWalk;
 pub use operator::{OperatorAnswer, OperatorCall, QueueState};
 pub use partition::{PARTITIONS, Partition, Partitioner};

@@ -257,6 +257,11 @@ impl Notifications {
         self.sessions.contains(session)
     }
 
+    /// Notifiers a session is subscribed to by itself.
+    pub fn subscriptions_of(&self, session: SessionRef) -> usize {
+        self.sessions.count(session)
+    }
+
     /// Delivers what waits for a queue at the next tick.
     pub fn wake(&mut self, slot: QueueSlot) {
         if let Some(progress) = self.progress(slot)

@@ -1,12 +1,14 @@
 //! Counters from and to the statistics file of the reference (spec: server §11.6).
 //!
 //! Fields that both have bear the same names. What the reference counts and this relay does not
-//! (proxies, receiving services) is dropped by an import and zero in an export; acknowledgement
-//! times are in no file.
+//! (receiving services) is dropped by an import and zero in an export; acknowledgement times are in
+//! no file.
 
 use super::activity::{ActiveQueues, PeriodCounts};
 use super::counters::Counters;
-use crate::store::reference::{ActiveSets, PeriodSets, Statistics};
+use crate::store::reference::{
+    ActiveSets, PeriodSets, ProxyStatistics, Statistics, StatisticsSections,
+};
 
 /// Declares both ways between equal names.
 macro_rules! same_names {
@@ -32,6 +34,42 @@ same_names! {
     ntf_sub_batches, notification_batches, notifications_expired,
 }
 
+/// Declares both ways for the counters of a proxy: section, then its counters.
+macro_rules! proxies {
+    ($($section:ident: $requests:ident $successes:ident $connect:ident $versions:ident $other:ident;)*) => {
+        fn take_proxies(counters: &mut Counters, sections: &StatisticsSections) {
+            $(
+                counters.$requests = count(sections.$section.requests);
+                counters.$successes = count(sections.$section.successes);
+                counters.$connect = count(sections.$section.errors_connect);
+                counters.$versions = count(sections.$section.errors_compatibility);
+                counters.$other = count(sections.$section.errors_other);
+            )*
+        }
+
+        fn put_proxies(counters: &Counters, sections: &mut StatisticsSections) {
+            $(sections.$section = ProxyStatistics {
+                requests: number(counters.$requests),
+                successes: number(counters.$successes),
+                errors_connect: number(counters.$connect),
+                errors_compatibility: number(counters.$versions),
+                errors_other: number(counters.$other),
+            };)*
+        }
+    };
+}
+
+proxies! {
+    relays: relays_requests relays_successes relays_errors_connect relays_errors_compatibility
+        relays_errors_other;
+    relays_own: relays_own_requests relays_own_successes relays_own_errors_connect
+        relays_own_errors_compatibility relays_own_errors_other;
+    forwards: forwards_requests forwards_successes forwards_errors_connect
+        forwards_errors_compatibility forwards_errors_other;
+    forwards_own: forwards_own_requests forwards_own_successes forwards_own_errors_connect
+        forwards_own_errors_compatibility forwards_own_errors_other;
+}
+
 /// The reference's counters can be negative by its own mistakes.
 fn count(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
@@ -52,6 +90,8 @@ impl From<&Statistics> for Counters {
         counters.ntf_assoc_removed = count(services.assoc_removed);
         counters.ntf_service_subscribed = count(services.subscribed);
         counters.ntf_service_queues = count(services.sub_queues);
+        take_proxies(&mut counters, &statistics.sections);
+        counters.forwards_received = count(statistics.sections.forwards_received);
         counters
     }
 }
@@ -73,6 +113,8 @@ impl Counters {
         services.assoc_removed = number(self.ntf_assoc_removed);
         services.subscribed = number(self.ntf_service_subscribed);
         services.sub_queues = number(self.ntf_service_queues);
+        put_proxies(self, &mut statistics.sections);
+        statistics.sections.forwards_received = number(self.forwards_received);
         statistics
     }
 }

@@ -107,6 +107,11 @@ impl Subscriptions {
         self.subscribed.count(session) + self.getting.count(session)
     }
 
+    /// Queues a session is subscribed to, and those it fetches from.
+    pub fn counts_of(&self, session: SessionRef) -> (usize, usize) {
+        (self.subscribed.count(session), self.getting.count(session))
+    }
+
     /// Whether a session listens to as many queues as it may.
     pub fn is_full(&self, session: SessionRef) -> bool {
         self.count_of(session) >= MAX_PER_SESSION

@@ -1,6 +1,7 @@
 //! One connection's task: handshakes, then blocks in and out until either side ends.
 
 use super::core::{Connection, Core};
+use super::online_credential::OnlineCredential;
 use super::web::Web;
 use crate::protocol::BLOCK_SIZE;
 use crate::session::{
@@ -12,7 +13,6 @@ use crate::transport::stream::{TlsError, TlsStream};
 use futures_lite::future::{or, poll_fn};
 use glommio::net::TcpStream;
 use glommio::timer::sleep;
-use rustls::ServerConfig;
 use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
@@ -37,10 +37,6 @@ pub const STALL_LIMIT: Duration = Duration::from_secs(180);
 pub struct Acceptor {
     /// The executor.
     pub core: Rc<Core>,
-    /// TLS.
-    pub tls: Arc<ServerConfig>,
-    /// Who this server is.
-    pub identity: Arc<Identity>,
     /// Time for the TLS handshake.
     pub tls_setup_timeout: Duration,
     /// Time for the SMP handshake.
@@ -110,6 +106,9 @@ impl Acceptor {
         web: Option<Arc<Web>>,
     ) -> Result<Option<(TlsStream, Established)>, ConnectionError> {
         let _counted = InHandshake::enter(self.core.handshakes());
+        let Some(OnlineCredential { tls, identity }) = self.core.credential() else {
+            return Ok(None);
+        };
         let accept = async {
             if let Some(web) = web.filter(|web| web.has_credential())
                 && names_server(&tcp).await.map_err(TlsError::from)?
@@ -117,21 +116,26 @@ impl Acceptor {
                 web.hand_over(&tcp);
                 return Ok(None);
             }
-            Ok(Some(TlsStream::accept(tcp, Arc::clone(&self.tls)).await?))
+            Ok(Some(TlsStream::accept(tcp, tls).await?))
         };
         let accepted = within(self.tls_setup_timeout, "TLS", accept).await?;
         let Some(mut stream) = accepted else {
             return Ok(None);
         };
-        let established = within(self.handshake_timeout, "SMP", self.hellos(&mut stream)).await?;
+        let hellos = self.hellos(&identity, &mut stream);
+        let established = within(self.handshake_timeout, "SMP", hellos).await?;
         Ok(established.map(|established| (stream, established)))
     }
 
     /// `None` when the client left, or was told why it is refused.
-    async fn hellos(&self, stream: &mut TlsStream) -> Result<Option<Established>, ConnectionError> {
+    async fn hellos(
+        &self,
+        identity: &Identity,
+        stream: &mut TlsStream,
+    ) -> Result<Option<Established>, ConnectionError> {
         let mut block = Box::new([0; BLOCK_SIZE]);
         let handshake = ServerHandshake::start(
-            &self.identity,
+            identity,
             stream.session_id().as_bytes(),
             stream.alpn_negotiated(),
             &mut *self.core.rng().borrow_mut(),
@@ -306,7 +310,7 @@ impl Pump<'_> {
     ) -> Poll<Result<Option<usize>, ConnectionError>> {
         let (core, connection) = (self.core, self.connection);
         let received = self.stream.poll_block(cx, |block| {
-            connection.note_activity();
+            connection.note_received();
             core.run(|router| connection.session.borrow_mut().receive(block, router))
         })?;
         received.map(|result| result.transpose().map_err(|_| ConnectionError::BlockKeys))
@@ -326,7 +330,7 @@ impl Pump<'_> {
             let written = self.stream.poll_write_blocks(cx, |block| {
                 let filled = session.borrow_mut().next_block(block);
                 if let Ok(true) = filled {
-                    self.connection.note_activity();
+                    self.connection.note_sent();
                 }
                 filled.unwrap_or_else(|_| {
                     broken = true;

@@ -2,24 +2,30 @@
 
 mod connection;
 mod control;
+mod freeze;
 mod idle;
 mod message;
 mod router;
 mod sockets;
 
 pub use connection::Connection;
+pub use freeze::FREEZE_LIMIT;
 pub use idle::IdleProgress;
 pub use message::{CoreMessage, RemoteCommands};
 pub use router::CoreRouter;
 pub use sockets::Sockets;
 
+use freeze::Freeze;
 use idle::IdleRound;
 
 use super::mesh::Mesh;
+use super::online_credential::OnlineCredential;
 use super::registration::Registrations;
+use super::save::SaveRequests;
 use super::steps::Steps;
 use super::storage::StoreWatch;
 use crate::config::values::QueuePlacement;
+use crate::control::Durations;
 use crate::protocol::batch::MAX_BATCH_ITEMS;
 use crate::relay::{
     Counters, MessageSweep, NotificationSweep, Partitioner, PeerMessage, ServiceSession,
@@ -69,6 +75,9 @@ pub struct Core {
     registrations: Registrations,
     steps: Rc<Steps>,
     store_watch: StoreWatch,
+    save_requests: SaveRequests,
+    /// How long it took to make changes durable.
+    commits: RefCell<Durations>,
     /// Whether the store could not be given more space.
     disk_full: Cell<bool>,
     /// Silent sessions that may have to be closed.
@@ -77,6 +86,10 @@ pub struct Core {
     sockets: RefCell<Vec<Rc<Sockets>>>,
     /// The executor's main task, which looks at the shutdown flag.
     main: RefCell<Option<Waker>>,
+    /// What new connections are shown.
+    credential: RefCell<Option<OnlineCredential>>,
+    /// Whether the shard is held still, and what waits for it.
+    freeze: Freeze,
 }
 
 impl Core {
@@ -108,10 +121,14 @@ impl Core {
             registrations: Registrations::default(),
             steps: Rc::default(),
             store_watch: StoreWatch::default(),
+            save_requests: SaveRequests::default(),
+            commits: RefCell::default(),
             disk_full: Cell::new(false),
             idle: RefCell::default(),
             sockets: RefCell::default(),
             main: RefCell::default(),
+            credential: RefCell::default(),
+            freeze: Freeze::default(),
         }
     }
 
@@ -163,6 +180,16 @@ impl Core {
         }
     }
 
+    /// Shows this credential to new connections.
+    pub fn use_credential(&self, credential: OnlineCredential) {
+        *self.credential.borrow_mut() = Some(credential);
+    }
+
+    /// What a new connection is shown; there is none before the first is set.
+    pub fn credential(&self) -> Option<OnlineCredential> {
+        self.credential.borrow().clone()
+    }
+
     /// Remembers the executor's main task.
     pub fn wake_on_alarm(&self, waker: &Waker) {
         *self.main.borrow_mut() = Some(waker.clone());
@@ -211,20 +238,20 @@ impl Core {
             .table
             .try_remove(reference.slot as usize);
         for shard in session.touched_shards() {
+            let closed = CoreMessage::SessionClosed(reference);
             if *shard == self.index {
-                self.shard.borrow_mut().session_closed(reference);
+                self.run(|router| router.take(self.index, closed));
             } else {
-                self.mesh
-                    .send(*shard, CoreMessage::SessionClosed(reference));
+                self.mesh.send(*shard, closed);
             }
         }
         if let Some(service) = session.service() {
             let (service_id, shard) = (service.id, self.home_of(service));
+            let closed = CoreMessage::ServiceClosed(reference, service_id);
             if shard == self.index {
-                self.run(|router| router.leave_service(reference, &service_id));
+                self.run(|router| router.take(self.index, closed));
             } else {
-                self.mesh
-                    .send(shard, CoreMessage::ServiceClosed(reference, service_id));
+                self.mesh.send(shard, closed);
             }
         }
         self.mesh.announce();
@@ -266,6 +293,11 @@ impl Core {
         &self.store_watch
     }
 
+    /// Making changes durable took so long.
+    pub fn note_commit(&self, duration: Duration) {
+        self.commits.borrow_mut().record(duration);
+    }
+
     /// Everything up to a change is durable: lets the answers go that promise it.
     pub fn synced(&self, upto: Lsn) {
         self.run(|router| {
@@ -275,6 +307,7 @@ impl Core {
             }
             shard.release_durable(&mut router.effects);
         });
+        self.store_watch.note_sync();
     }
 
     /// Asks the shards that link ids lead to whether they still have a queue for them.
@@ -307,16 +340,11 @@ impl Core {
     /// Asks the shard of a queue to push its message again.
     pub fn redeliver(&self, session: SessionRef, recipient_id: Id, router: &mut CoreRouter<'_>) {
         let shard = self.partitioner.shard_of(&recipient_id);
+        let message = CoreMessage::Redeliver(session, recipient_id);
         if shard == self.index {
-            self.shard.borrow_mut().redeliver(
-                router.now,
-                session,
-                &recipient_id,
-                &mut router.effects,
-            );
+            router.take(shard, message);
         } else {
-            self.mesh
-                .send(shard, CoreMessage::Redeliver(session, recipient_id));
+            self.mesh.send(shard, message);
         }
     }
 
@@ -328,13 +356,11 @@ impl Core {
         count: u32,
         router: &mut CoreRouter<'_>,
     ) {
+        let message = CoreMessage::NotificationsTaken(session, count);
         if from == self.index {
-            self.shard
-                .borrow_mut()
-                .notifications_taken(session, count, &mut router.effects);
+            router.take(from, message);
         } else {
-            self.mesh
-                .send(from, CoreMessage::NotificationsTaken(session, count));
+            self.mesh.send(from, message);
         }
     }
 
@@ -394,12 +420,16 @@ impl Core {
     /// Handles what other executors sent; says whether there may be more.
     pub fn receive(&self) -> bool {
         let start = Instant::now();
+        let in_turn = || start.elapsed() < TURN;
         self.run(|router| {
-            let more = self.mesh.receive(|from, message| {
+            // What was held goes first: otherwise a busy mesh could keep it waiting.
+            let mut more = router.release_held(in_turn);
+            more |= self.mesh.receive(|from, message| {
                 router.take(from, message);
                 router.carry_out();
-                start.elapsed() < TURN
+                in_turn()
             });
+            more |= self.freeze.may_release();
             if self.mesh.flush() {
                 self.resume_congested();
             }
@@ -409,7 +439,7 @@ impl Core {
 
     /// Whether a connection must not read commands now; it is woken when it may.
     pub fn is_congested_for(&self, connection: &Connection) -> bool {
-        let congested = self.mesh.is_congested();
+        let congested = self.mesh.is_congested() || self.freeze.holds();
         if congested && !connection.awaits_mesh.replace(true) {
             let reference = connection.session.borrow().reference();
             self.congested.borrow_mut().push(reference);

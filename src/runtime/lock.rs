@@ -3,6 +3,8 @@
 //! Every listener shares its ports, so a second server would not fail to bind: it would take
 //! half of the connections and write the same files.
 
+use super::backup;
+use crate::store::hand_over;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
@@ -31,6 +33,14 @@ pub enum LockError {
         /// Why.
         source: io::Error,
     },
+    /// A restore was interrupted and cannot be ended.
+    #[error("cannot end an interrupted restore: {}: {source}", file.display())]
+    Restore {
+        /// The file or directory.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
 }
 
 /// The exclusive use of a state directory, until dropped or the process ends.
@@ -41,7 +51,8 @@ pub struct StateLock {
 }
 
 impl StateLock {
-    /// Takes the lock of an existing state directory, without waiting.
+    /// Takes the lock of an existing state directory, without waiting. A restore that was
+    /// interrupted is ended first.
     pub fn acquire(state: &Path) -> Result<Self, LockError> {
         let path = state.join(LOCK_FILE);
         let failed = |source| LockError::Io {
@@ -51,8 +62,13 @@ impl StateLock {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(&path).map_err(failed)?;
+        hand_over(state, &path);
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => {
+                backup::complete(state)
+                    .map_err(|(file, source)| LockError::Restore { file, source })?;
+                Ok(Self { _file: file })
+            }
             Err(Errno::WOULDBLOCK) => Err(LockError::Busy {
                 state: state.to_owned(),
             }),

@@ -140,9 +140,21 @@ impl<M> Mesh<M> {
         self.waiting.get() > 0
     }
 
+    /// Messages that have arrived and are not taken, and messages that wait at this sender.
+    pub fn depth(&self) -> (usize, usize) {
+        let peers = self.peers.iter().flatten();
+        let arrived = peers.map(|peer| peer.inbound.queue.len()).sum();
+        (arrived, self.waiting.get())
+    }
+
     /// Registers the one task of this executor that receives.
     pub fn register(&self, waker: &Waker) {
         self.nodes[self.index].waker.register(waker);
+    }
+
+    /// Wakes the task of this executor that receives.
+    pub fn rouse(&self) {
+        self.nodes[self.index].waker.wake();
     }
 
     /// Moves waiting messages to queues that have room again; says whether this ended a

@@ -2,22 +2,30 @@
 //!
 //! The caller holds the lock of the state directory.
 
-use super::{partition_key, placement, server, storage};
+use super::partition_key::{self, KeyError};
+use super::shard::whole_seconds;
+use super::statistics::{RecordFile, RecordFileError};
+use super::{placement, server, storage};
 use crate::config::settings::Settings;
+use crate::control::SavedStatistics;
 use crate::relay::Partitioner;
+use crate::store::hand_over;
 use crate::store::log::{
-    ExportedStore, ImportedStore, OpenError, Partitions, RehomeError, StoreDirectory,
+    ExportedStore, ImportedStore, OpenError, Origin, Partitions, RehomeError, STORE_FOLDER,
+    StoreDirectory,
 };
+use crate::store::reference::file_names::{MESSAGES, NOTIFICATIONS, STATISTICS};
 use crate::store::reference::file_names::{STORE_LOG, STORE_LOG_START};
 use crate::store::reference::{
-    ExportError, ExportOptions, ExportReport, ImportError, ImportOptions, ImportReport, Warnings,
-    export_dir, import_dir,
+    ExportError, ExportOptions, ExportReport, ImportError, ImportOptions, ImportReport, SourceFile,
+    Statistics, Warnings, changed_files, check_dir, export_dir, import_dir, source_files,
 };
+use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 use thiserror::Error;
-use zeroize::Zeroizing;
 
 /// Has all warnings of an import that are too many to be told, in the state directory.
 const WARNINGS_FILE: &str = "smp-server-import-warnings.log";
@@ -29,8 +37,14 @@ pub enum MigrationError {
     #[error("nothing is kept: set `enable = on` in section [STORE_LOG]")]
     Disabled,
     /// Imported queues would mix with those that are there.
-    #[error("the store of this server holds {queues} queues and {services} services already")]
+    #[error(
+        "the store of this server holds {queues} queues and {services} services already. To import \
+         anew in their place, move {} away",
+        store.display()
+    )]
     NotEmpty {
+        /// The store.
+        store: PathBuf,
         /// Queues there.
         queues: u64,
         /// Services there.
@@ -41,9 +55,8 @@ pub enum MigrationError {
     NoStore(PathBuf),
     /// Something could not be taken over, and that was not allowed.
     #[error(
-        "nothing was imported: {} warnings, see above. To leave out what they name: \
-         --skip-warnings",
-        .0.count()
+        "something would be lost, in {} places, see above. To leave out what they name: --skip-warnings",
+        .0.losses()
     )]
     Warnings(Box<Warnings>),
     /// The files of the reference cannot be read.
@@ -58,14 +71,43 @@ pub enum MigrationError {
     /// A shard cannot be read.
     #[error(transparent)]
     Store(#[from] OpenError),
-    /// The secret of the state directory cannot be read or made.
+    /// Counters cannot be read or written.
+    #[error("{0}. Without this file counters are left out")]
+    Statistics(#[from] RecordFileError),
+    /// The secret of the state directory is missing, another, or cannot be read or made.
+    #[error(transparent)]
+    PartitionKey(#[from] KeyError),
+    /// A file of the reference cannot be looked at.
     #[error("{}: {source}", file.display())]
-    PartitionKey {
+    Look {
         /// The file.
         file: PathBuf,
         /// Why.
         source: io::Error,
     },
+    /// A reference server has run since its state was imported, or beside this server.
+    #[error(
+        "{} of a reference server in {} changed after this server had made or imported its store: \
+         what they hold is not in it. To go on with the queues of this server, move these files \
+         away. To take over those of the reference instead, move {STORE_FOLDER} away; the next \
+         start imports anew",
+        names.join(", "), state.display()
+    )]
+    Stale {
+        /// The files that differ.
+        names: Vec<String>,
+        /// The state directory.
+        state: PathBuf,
+    },
+    /// A reference server runs.
+    #[error("{} changed while they were read: stop the reference server first", .0.join(", "))]
+    Running(Vec<String>),
+}
+
+impl From<(PathBuf, io::Error)> for MigrationError {
+    fn from((file, source): (PathBuf, io::Error)) -> Self {
+        Self::Look { file, source }
+    }
 }
 
 /// Whether a state directory holds queues of the reference server.
@@ -75,11 +117,43 @@ pub fn has_reference_state(state: &Path) -> bool {
         .any(|name| state.join(name).is_file())
 }
 
-/// Whether a start has to import first: there are queues of the reference, and no store yet.
+/// Whether a start has to import first: there are queues of the reference, and no store yet. A
+/// store that is older than they are is refused.
 pub fn is_due(settings: &Settings, state: &Path) -> Result<bool, MigrationError> {
-    Ok(settings.storage.enable
-        && has_reference_state(state)
-        && StoreDirectory::find(state)?.is_none())
+    if !settings.storage.enable || !has_reference_state(state) {
+        return Ok(false);
+    }
+    let Some(mut store) = StoreDirectory::find(state)? else {
+        return Ok(true);
+    };
+    let files = source_files(state)?;
+    let changed = match &store.origin().imported {
+        Some(imported) => changed_files(imported, &files),
+        // An early release has not noted them, but it wrote the manifest after it had read them.
+        None => changed_since(&files, store.written_at()?),
+    };
+    if !changed.is_empty() {
+        return Err(MigrationError::Stale {
+            names: changed,
+            state: state.to_owned(),
+        });
+    }
+    if store.origin().imported.is_none() {
+        store.set_origin(Origin {
+            imported: Some(files),
+            ..store.origin().clone()
+        })?;
+    }
+    Ok(false)
+}
+
+/// Names of the files that were changed after a time.
+fn changed_since(files: &[SourceFile], time: SystemTime) -> Vec<String> {
+    let nanos = time.duration_since(UNIX_EPOCH).map_or(0, |t| t.as_nanos());
+    let later = files
+        .iter()
+        .filter(|file| i128::from(file.modified_ns) > nanos.cast_signed());
+    later.map(|file| file.name.clone()).collect()
 }
 
 /// Fills the store from the files of the reference server, none of which is changed. `progress` is
@@ -95,28 +169,83 @@ pub fn import(
         return Err(MigrationError::Disabled);
     }
     server::raise_descriptor_limit();
-    let key = load_key(state)?;
+    let present = StoreDirectory::find(state)?;
+    let key = partition_key::of_store(state, present.as_ref())?;
     let options = storage::options(settings, &key);
-    if let Some(directory) = StoreDirectory::find(state)? {
+    if let Some(directory) = present {
         let totals = directory.totals(&partitions(&key, directory.shards()), &options)?;
         let (queues, services) = (totals.queues, totals.services());
         if queues > 0 || services > 0 {
-            return Err(MigrationError::NotEmpty { queues, services });
+            return Err(MigrationError::NotEmpty {
+                store: state.join(STORE_FOLDER),
+                queues,
+                services,
+            });
         }
     }
     let shards = server::shard_count(settings, placement::allowed_cores().len());
     let homes = partitions(&key, shards);
-    let mut store = ImportedStore::begin(state, shards, &homes, &options, progress)?;
-    let choices = ImportOptions {
+    let day_starts_at = whole_seconds(settings.relay.stats_day_starts);
+    let counted = Cell::new(None);
+    let mut count = |statistics: &Statistics| {
+        counted.set(Some(SavedStatistics::from_reference(
+            statistics,
+            day_starts_at,
+        )));
+    };
+    let before = source_files(state)?;
+    let mut store = ImportedStore::begin(state, shards, &homes, &options, progress, &mut count)?;
+    let report = import_dir(state, &choices(settings, state), &mut store)?;
+    let report = refuse_losses(report, skip_warnings)?;
+    let changed = changed_files(&before, &source_files(state)?);
+    if !changed.is_empty() {
+        return Err(MigrationError::Running(changed));
+    }
+    if let Some(statistics) = counted.get() {
+        let file = RecordFile::of(state);
+        let mut record = file.load_or_keep_aside().unwrap_or_default();
+        record.statistics = statistics;
+        // Before the store: what is there without it is replaced by the next import.
+        file.save(&record)?;
+    }
+    store.publish(Origin {
+        key_check: Some(partition_key::check_value(&key)),
+        imported: Some(before),
+    })?;
+    Ok(report)
+}
+
+/// Reads what [`import`] would, and keeps nothing.
+pub fn check(
+    settings: &Settings,
+    state: &Path,
+    skip_warnings: bool,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<ImportReport, MigrationError> {
+    if !settings.storage.enable {
+        return Err(MigrationError::Disabled);
+    }
+    let report = check_dir(state, &choices(settings, state), progress)?;
+    refuse_losses(report, skip_warnings)
+}
+
+fn choices(settings: &Settings, state: &Path) -> ImportOptions {
+    ImportOptions {
         quota: settings.relay.msg_queue_quota as usize,
         warnings_file: Some(state.join(WARNINGS_FILE)),
+        day_starts_at: whole_seconds(settings.relay.stats_day_starts),
         ..ImportOptions::default()
-    };
-    let report = import_dir(state, &choices, &mut store)?;
-    if report.warnings.count() > 0 && !skip_warnings {
+    }
+}
+
+/// Lets nothing be lost without being asked.
+fn refuse_losses(
+    report: ImportReport,
+    skip_warnings: bool,
+) -> Result<ImportReport, MigrationError> {
+    if report.warnings.losses() > 0 && !skip_warnings {
         return Err(MigrationError::Warnings(Box::new(report.warnings)));
     }
-    store.publish()?;
     Ok(report)
 }
 
@@ -130,24 +259,30 @@ pub fn export(
     let Some(store) = StoreDirectory::find(state)? else {
         return Err(MigrationError::NoStore(state.to_owned()));
     };
-    let key = load_key(state)?;
+    let key = partition_key::of_store(state, Some(&store))?;
     let homes = partitions(&key, store.shards());
     let mut source = ExportedStore::read(&store, &homes, &storage::options(settings, &key))?;
-    // Only statistics have days.
-    let options = ExportOptions { today: 0 };
-    Ok(export_dir(
-        directory,
-        &options,
-        &mut rand::rng(),
-        &mut source,
-    )?)
-}
-
-fn load_key(state: &Path) -> Result<Zeroizing<[u8; 16]>, MigrationError> {
-    partition_key::load_or_create(state)
-        .map_err(|(file, source)| MigrationError::PartitionKey { file, source })
+    let record = RecordFile::of(state).load()?;
+    if let Some(record) = &record {
+        let statistics = record.statistics.to_reference(source.totals().queues);
+        source.set_statistics(statistics);
+    }
+    let options = ExportOptions {
+        today: record.map_or(0, |record| record.statistics.day),
+    };
+    let report = export_dir(directory, &options, &mut rand::rng(), &mut source)?;
+    for name in [STORE_LOG, MESSAGES, NOTIFICATIONS, STATISTICS] {
+        let file = directory.join(name);
+        if file.exists() {
+            hand_over(state, &file);
+        }
+    }
+    Ok(report)
 }
 
 fn partitions(key: &[u8; 16], shards: u16) -> Arc<dyn Partitions> {
     Arc::new(Partitioner::new(key, shards))
 }
+
+#[cfg(test)]
+mod tests;

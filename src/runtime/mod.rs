@@ -4,28 +4,42 @@
 //! connections that the kernel gave to its listeners; everything on it is single-threaded. The
 //! control executor serves operators. Executors talk only through the mesh.
 
+pub mod backup;
+mod blocking;
 mod connection;
-#[cfg_attr(not(test), allow(dead_code, reason = "nobody asks the shards yet"))]
 mod control;
 mod core;
+mod days;
 mod http;
 pub mod lock;
 mod mesh;
+mod metrics;
 pub mod migration;
 mod notes;
+mod online_credential;
 mod partition_key;
 mod placement;
+mod ports;
+mod prepare;
 mod probe;
 mod registration;
 mod requests;
+mod save;
+mod saves;
 mod server;
+mod service_manager;
 mod shard;
 mod shutdown;
+mod statistics;
 mod steps;
+mod stop_request;
 mod storage;
+mod supervisor;
 mod sweeps;
 mod timers;
 mod web;
 
+pub use ports::Ports;
 pub use probe::try_executors;
-pub use server::{RelayPlan, RunError, Served, run};
+pub use server::{RelayPlan, RunError, Served, maintain, run};
+pub use statistics::{DAILY_LOG, METRICS_FILE};

@@ -1,14 +1,14 @@
 //! Keeps the notes of a shard in their file: a crash loses or repeats the last seconds of them.
 
 use super::core::{Core, now};
+use super::saves::Saves;
+use super::stop_request::StopRequest;
 use crate::store::log::{NotesBatch, NotesFile};
-use futures_lite::future::{or, poll_fn, yield_now};
+use futures_lite::future::{or, yield_now};
 use glommio::timer::sleep;
 use glommio::{Task, spawn_local};
-use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
 use std::time::Duration;
 
 /// Time between two saves.
@@ -19,7 +19,8 @@ const QUEUES_PER_STEP: usize = 64;
 /// The task that saves.
 pub struct NoteKeeper {
     task: Task<()>,
-    stop: Rc<Stop>,
+    stop: Rc<StopRequest>,
+    saves: Rc<Saves>,
 }
 
 impl NoteKeeper {
@@ -39,9 +40,15 @@ impl NoteKeeper {
         if waiting > 0 {
             tracing::info!("shard {}: {waiting} notifications", core.index());
         }
-        let stop = Rc::default();
-        let task = spawn_local(keep(Rc::clone(core), file, Rc::clone(&stop)));
-        Some(Self { task, stop })
+        let (stop, saves) = (Rc::default(), Rc::default());
+        let keeping = keep(Rc::clone(core), file, Rc::clone(&stop), Rc::clone(&saves));
+        let task = spawn_local(keeping);
+        Some(Self { task, stop, saves })
+    }
+
+    /// For those who cannot wait until they are saved.
+    pub fn saves(&self) -> Rc<Saves> {
+        Rc::clone(&self.saves)
     }
 
     /// Saves for the last time, when nothing else runs any more.
@@ -51,59 +58,59 @@ impl NoteKeeper {
     }
 }
 
-/// Tells the task to end.
-#[derive(Default)]
-struct Stop {
-    requested: Cell<bool>,
-    task: RefCell<Option<Waker>>,
-}
-
-impl Stop {
-    fn request(&self) {
-        self.requested.set(true);
-        if let Some(waker) = self.task.take() {
-            waker.wake();
-        }
-    }
-
-    async fn requested(&self) {
-        poll_fn(|cx| {
-            if self.requested.get() {
-                return Poll::Ready(());
-            }
-            *self.task.borrow_mut() = Some(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-}
-
-async fn keep(core: Rc<Core>, mut file: NotesFile, stop: Rc<Stop>) {
-    let mut failing = false;
-    while !stop.requested.get() {
-        or(stop.requested(), async {
-            sleep(INTERVAL).await;
-        })
-        .await;
-        if !failing && !core.shard().borrow().has_unsaved_notes() {
-            continue;
-        }
+async fn keep(core: Rc<Core>, file: NotesFile, stop: Rc<StopRequest>, saves: Rc<Saves>) {
+    let mut file = Some(file);
+    let is_unsaved = || core.shard().borrow().has_unsaved_notes();
+    keep_saved(&stop, &saves, is_unsaved, async || {
+        let Some(this) = file.take() else {
+            return Ok(());
+        };
         let result;
-        (file, result) = save(&core, file).await;
-        match result {
-            Ok(()) => failing = false,
-            Err(error) => {
-                if !failing {
-                    tracing::warn!("cannot save notifications: {error}");
-                }
-                failing = true;
+        (file, result) = save(&core, this).await;
+        result
+    })
+    .await;
+}
+
+/// Saves every now and then and when asked, if anything is unsaved; at the stop once more, also
+/// what has changed while it was being saved then.
+async fn keep_saved(
+    stop: &StopRequest,
+    saves: &Saves,
+    is_unsaved: impl Fn() -> bool,
+    mut save: impl AsyncFnMut() -> io::Result<()>,
+) {
+    let mut failing = false;
+    loop {
+        let timer = async {
+            sleep(INTERVAL).await;
+        };
+        or(stop.requested(), or(saves.requested(), timer)).await;
+        let is_last = stop.is_requested();
+        let request = saves.count();
+        let mut result = Ok(());
+        if failing || is_unsaved() {
+            result = save().await;
+            if is_last && result.is_err() {
+                // The next one writes the whole file anew, which may do.
+                result = save().await;
             }
+        }
+        saves.finish(request, result.as_ref().err().map(ToString::to_string));
+        if let Err(error) = &result
+            && (is_last || !failing)
+        {
+            tracing::warn!("cannot save notifications: {error}");
+        }
+        failing = result.is_err();
+        if is_last {
+            return;
         }
     }
 }
 
 /// Saves everything or what has changed; gives the file back.
-async fn save(core: &Core, mut file: NotesFile) -> (NotesFile, io::Result<()>) {
+async fn save(core: &Core, mut file: NotesFile) -> (Option<NotesFile>, io::Result<()>) {
     let all = file.wants_all();
     let mut walk = core.shard().borrow_mut().begin_saving_notes(all);
     let mut batches = Vec::new();
@@ -128,7 +135,10 @@ async fn save(core: &Core, mut file: NotesFile) -> (NotesFile, io::Result<()>) {
             } else {
                 file.append(batches)
             };
-            (file, result)
+            (Some(file), result)
         })
         .await
 }
+
+#[cfg(test)]
+mod tests;

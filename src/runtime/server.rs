@@ -1,26 +1,25 @@
 //! Starting and stopping the executors.
 
-use super::control;
-use super::mesh::{self, MeshAlarm};
-use super::partition_key;
+use super::control::{self, vital_signs};
+use super::mesh;
+use super::online_credential::OnlineCredential;
+use super::partition_key::KeyError;
 use super::placement;
+use super::ports::Ports;
+use super::prepare::{self, Prepared};
+use super::service_manager::ServiceManager;
 use super::shard;
 use super::shutdown::Shutdown;
-use super::storage;
-use super::sweeps::{SweepReport, SweepTotals, Sweeps};
+use super::supervisor::{self, Supervisor};
+use super::sweeps::SweepReport;
 use super::web::Web;
 use crate::config::settings::Settings;
-use crate::protocol::{Version, VersionRange};
 use crate::relay::{PARTITIONS, Partitioner};
-use crate::session::Identity;
+use crate::store::Totals;
 use crate::store::log::{OpenError, RehomeError, StoreDirectory, SyncFailed};
-use crate::transport::config::{ServerOptions, server_config};
-use crate::transport::credential::{Credential, CredentialError};
+use crate::transport::credential::CredentialError;
 use crate::transport::listener::{ListenError, Reservation};
 use glommio::GlommioError;
-use rustls::ServerConfig;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -33,10 +32,6 @@ use zeroize::Zeroizing;
 /// Registered buffers of an executor: only sockets use it, which need none.
 pub(super) const IO_MEMORY: usize = 64 << 10;
 
-/// How often every executor is woken from outside: glommio 0.9 was seen to sleep on although a
-/// timer or socket was ready, after its thread had been suspended, until something else woke it.
-const HEARTBEAT: Duration = Duration::from_millis(50);
-
 /// What to run.
 #[derive(Debug)]
 pub struct RelayPlan {
@@ -47,7 +42,7 @@ pub struct RelayPlan {
     /// Folder with the state, locked by the caller.
     pub state_dir: PathBuf,
     /// Whether to keep what can be read of a damaged store.
-    pub skip_warnings: bool,
+    pub repair: bool,
 }
 
 /// Why the relay did not start or stopped by itself.
@@ -62,14 +57,9 @@ pub enum RunError {
     /// A port cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The secret of the state directory cannot be read or made.
-    #[error("{}: {source}", file.display())]
-    PartitionKey {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    /// The secret of the state directory is missing, another, or cannot be read or made.
+    #[error(transparent)]
+    PartitionKey(#[from] KeyError),
     /// An executor could not be started.
     #[error(
         "cannot start an io_uring executor: {0}. The relay needs Linux 5.8 or later, io_uring not \
@@ -79,10 +69,10 @@ pub enum RunError {
     )]
     Executor(String),
     /// The store cannot be opened.
-    #[error("{0}{advice}", advice = salvage_advice(.0))]
+    #[error("{0}{advice}", advice = repair_advice(.0))]
     Store(#[from] OpenError),
     /// The store of the state directory cannot be used.
-    #[error(transparent)]
+    #[error("{0}{advice}", advice = move_advice(.0))]
     Directory(#[from] RehomeError),
     /// What was received cannot be kept.
     #[error(transparent)]
@@ -93,6 +83,12 @@ pub enum RunError {
     /// An executor ended although nobody asked for it.
     #[error("an executor stopped unexpectedly, see the messages above")]
     ExecutorFailed,
+}
+
+impl From<(PathBuf, io::Error)> for RunError {
+    fn from(error: (PathBuf, io::Error)) -> Self {
+        Self::PartitionKey(error.into())
+    }
 }
 
 impl From<GlommioError<()>> for RunError {
@@ -112,30 +108,51 @@ pub struct Served {
 
 /// Runs the relay until SIGINT or SIGTERM; `listening` gets the ports once all executors accept
 /// connections.
-pub fn run(plan: &RelayPlan, listening: impl FnOnce(&[Served])) -> Result<(), RunError> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(RunError::Signals)?;
-    let relay = Relay::start(plan)?;
-    if relay.await_listening(&mut signals)? {
+pub fn run(
+    plan: &RelayPlan,
+    ports: Ports,
+    listening: impl FnOnce(&[Served]),
+) -> Result<(), RunError> {
+    let mut signals = supervisor::signals().map_err(RunError::Signals)?;
+    let relay = Relay::start(plan, ports)?;
+    if relay.supervisor.await_listening(&mut signals)? {
         listening(&relay.served);
-        relay.wait(signals)?;
+        relay.supervisor.watch(&mut signals)?;
     }
     tracing::info!("Server stopped");
     Ok(())
 }
 
+/// Does what a start and a stop do with the store, without serving anybody; tells what it holds.
+pub fn maintain(plan: &RelayPlan) -> Result<Totals, RunError> {
+    raise_descriptor_limit();
+    let shards = shard_count(&plan.settings, placement::allowed_cores().len());
+    prepare::open_and_close(&plan.settings, &plan.state_dir, shards, plan.repair)
+}
+
 /// What every executor is started with.
 pub(super) struct Shared {
     pub settings: Settings,
-    pub tls: Arc<ServerConfig>,
-    pub identity: Arc<Identity>,
+    /// Certificates and keys as they were at the start.
+    pub online: OnlineCredential,
+    /// Folder with their files.
+    pub config_dir: PathBuf,
+    /// Folder with the state.
+    pub state_dir: PathBuf,
     pub partitioner: Partitioner,
     /// Where queues are kept, if they are.
     pub store_directory: Option<StoreDirectory>,
     /// Secret of the state directory.
     pub key: Zeroizing<[u8; 16]>,
     pub addresses: Vec<SocketAddr>,
+    /// Where the control port is, if it is on.
+    pub control_port: Option<SocketAddr>,
+    /// Where metrics are served, if they are.
+    pub metrics: Option<SocketAddr>,
     pub shards: u16,
     pub shutdown: Shutdown,
+    /// How often the service manager is to be told that all is well, if it wants to know.
+    pub vital_signs: Option<Duration>,
     /// The site, if there is one.
     pub web: Option<Arc<Web>>,
 }
@@ -144,6 +161,10 @@ pub(super) struct Shared {
 pub(super) enum Report {
     Listening,
     Swept(SweepReport),
+    /// All executors are alive; a line about them for the operator.
+    Alive(String),
+    /// Certificates have been read again.
+    Reloaded,
     Failed(RunError),
     Stopped,
 }
@@ -152,57 +173,45 @@ struct Relay {
     served: Vec<Served>,
     /// Kept until every executor listens, so that no other process takes the ports meanwhile.
     _reservations: Vec<Reservation>,
-    executors: usize,
-    shards: usize,
-    shutdown: Shutdown,
-    alarm: MeshAlarm,
-    reports: mpsc::Receiver<Report>,
+    supervisor: Supervisor,
 }
 
 impl Relay {
-    fn start(plan: &RelayPlan) -> Result<Self, RunError> {
+    fn start(plan: &RelayPlan, ports: Ports) -> Result<Self, RunError> {
         let settings = &plan.settings;
-        let credential = Credential::load(&plan.config_dir)?;
-        let options = ServerOptions {
-            x448: settings.relay.x448,
-            ask_client_certificate: settings.transport.accept_service_credentials,
-            alpn: settings.relay.alpn,
-        };
+        let online = OnlineCredential::load(&plan.config_dir, settings)?;
         let cores = placement::allowed_cores();
         let shard_count = shard_count(settings, cores.len());
         let shards = usize::from(shard_count);
-        let key = partition_key::load_or_create(&plan.state_dir)
-            .map_err(|(file, source)| RunError::PartitionKey { file, source })?;
         raise_descriptor_limit();
-        let mut reservations = settings
-            .transport
-            .port
-            .ports
-            .iter()
-            .map(|port| Reservation::new(settings.relay.address, *port))
-            .collect::<Result<Vec<_>, _>>()?;
-        let addresses: Vec<_> = reservations.iter().map(Reservation::address).collect();
-        let (web, web_reservations) = Web::prepare(settings).unzip();
-        reservations.extend(web_reservations.into_iter().flatten());
+        let Ports {
+            addresses,
+            control: control_address,
+            metrics,
+            web,
+            reservations,
+        } = ports;
         let shutdown = Shutdown::new(shards);
-        let partitioner = Partitioner::new(&key, shard_count);
-        let store_directory = storage::prepare(
-            settings,
-            &plan.state_dir,
-            &partitioner,
-            &key,
-            plan.skip_warnings,
-        )?;
+        let manager = ServiceManager::from_environment();
+        let Prepared {
+            key,
+            partitioner,
+            directory: store_directory,
+        } = prepare::prepare(settings, &plan.state_dir, shard_count, plan.repair)?;
         let shared = Arc::new(Shared {
             settings: settings.clone(),
-            tls: server_config(&credential, options)?,
-            identity: Arc::new(identity(&credential, settings)?),
+            online,
+            config_dir: plan.config_dir.clone(),
+            state_dir: plan.state_dir.clone(),
             partitioner,
             store_directory,
             key,
             addresses: addresses.clone(),
+            control_port: control_address,
+            metrics,
             shards: shard_count,
             shutdown: shutdown.clone(),
+            vital_signs: manager.is_some().then(vital_signs::interval),
             web: web.clone(),
         });
         // The last end is that of the control executor.
@@ -219,7 +228,7 @@ impl Relay {
         if let Some(mesh) = control {
             let placement = placement::control_placement(shards, &cores);
             spawn("control".to_owned(), &report, move |report| {
-                control::run(placement, &shared, mesh, report)
+                control::run(placement, shared, mesh, report)
             })?;
         }
         let served = |(index, address)| Served {
@@ -231,67 +240,15 @@ impl Relay {
         Ok(Self {
             served: addresses.into_iter().enumerate().map(served).collect(),
             _reservations: reservations,
-            executors: shards + 1,
-            shards,
-            shutdown,
-            alarm,
-            reports,
+            supervisor: Supervisor {
+                executors: shards + 1,
+                shards,
+                shutdown,
+                alarm,
+                reports,
+                manager,
+            },
         })
-    }
-
-    /// Waits until every executor listens; false when a signal came first.
-    fn await_listening(&self, signals: &mut Signals) -> Result<bool, RunError> {
-        let mut starting = self.executors;
-        while starting > 0 {
-            match self.reports.recv_timeout(HEARTBEAT) {
-                Ok(Report::Listening) => starting -= 1,
-                Ok(Report::Swept(_)) => {}
-                Ok(Report::Failed(error)) => return Err(error),
-                // A port may take a minute to become free.
-                Err(mpsc::RecvTimeoutError::Timeout) if signals.pending().next().is_some() => {
-                    return Ok(false);
-                }
-                Err(mpsc::RecvTimeoutError::Timeout) => self.alarm.wake_all(),
-                Ok(Report::Stopped) | Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    return Err(RunError::ExecutorFailed);
-                }
-            }
-        }
-        Ok(true)
-    }
-
-    fn wait(self, mut signals: Signals) -> Result<(), RunError> {
-        let (shutdown, alarm) = (self.shutdown.clone(), self.alarm.clone());
-        thread::spawn(move || {
-            for signal in signals.forever() {
-                let name = if signal == SIGINT {
-                    "SIGINT"
-                } else {
-                    "SIGTERM"
-                };
-                tracing::info!("Received {name}, stopping server...");
-                shutdown.request();
-                alarm.wake_all();
-            }
-        });
-        let mut running = self.executors;
-        let mut sweeps = Sweeps::new(self.shards);
-        while running > 0 {
-            match self.reports.recv_timeout(HEARTBEAT) {
-                Ok(Report::Swept(sweep)) => {
-                    if let Some(totals) = sweeps.add(sweep) {
-                        log_sweep(totals);
-                    }
-                }
-                Ok(Report::Stopped) if self.shutdown.is_requested() => running -= 1,
-                Ok(Report::Failed(error)) => return Err(error),
-                Err(mpsc::RecvTimeoutError::Timeout) => self.alarm.wake_all(),
-                Ok(_) | Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    return Err(RunError::ExecutorFailed);
-                }
-            }
-        }
-        Ok(())
     }
 }
 
@@ -311,36 +268,22 @@ fn spawn(
     thread.map_or_else(|e| Err(RunError::Executor(e.to_string())), |_| Ok(()))
 }
 
-fn identity(credential: &Credential, settings: &Settings) -> Result<Identity, RunError> {
-    let versions = VersionRange::new(
-        Version(*settings.relay.versions.start()),
-        Version(*settings.relay.versions.end()),
-    );
-    Ok(Identity {
-        key_hash: credential.identity(),
-        chain: credential.chain().iter().map(|c| c.to_vec()).collect(),
-        key: Arc::clone(credential.signing_key()),
-        versions: versions.unwrap_or(VersionRange::SERVER),
-    })
-}
-
 /// What an operator can do about a damaged store.
-fn salvage_advice(error: &OpenError) -> &'static str {
+fn repair_advice(error: &OpenError) -> &'static str {
     match error {
         OpenError::Damaged(_) => {
-            ". Restore a backup, or keep what can be read: `smp-server start --skip-warnings`"
+            ". Bring back a backup, or keep what can be read: `smp-server start --repair`"
         }
         _ => "",
     }
 }
 
-fn log_sweep(totals: SweepTotals) {
-    let SweepTotals {
-        stored,
-        expired,
-        queues,
-    } = totals;
-    tracing::info!("STORE: messages stored: {stored}, expired: {expired}, queues: {queues}");
+/// What an operator can do about a damaged store that is to be moved.
+fn move_advice(error: &RehomeError) -> &'static str {
+    match error {
+        RehomeError::Open(error) => repair_advice(error),
+        _ => "",
+    }
 }
 
 /// As many shards as are set, or as suit the cores.

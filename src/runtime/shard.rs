@@ -1,9 +1,12 @@
 //! The executor of a shard.
 
+use super::blocking;
 use super::connection::Acceptor;
 use super::core::{Core, CoreMessage, Sockets};
+use super::days::DayKeeper;
 use super::mesh::Mesh;
 use super::notes::NoteKeeper;
+use super::save;
 use super::server::{IO_MEMORY, Report, RunError, Shared};
 use super::shutdown::{DRAIN_TIME, Shutdown};
 use super::storage;
@@ -43,10 +46,12 @@ pub fn run(
         .io_memory(IO_MEMORY)
         .blocking_thread_pool_placement(PoolPlacement::Unbound(storage::BLOCKING_THREADS))
         .make()?;
-    executor.run(run_executor(index, shared, store, mesh, report))
+    let work = run_executor(index, shared, store, mesh, report);
+    executor.run(blocking::finishing(storage::BLOCKING_THREADS, work))
 }
 
-fn whole_seconds(duration: Duration) -> i64 {
+/// Seconds without their fraction.
+pub(super) fn whole_seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
@@ -68,7 +73,7 @@ async fn run_executor(
             message_ttl: Some(whole_seconds(settings.storage.messages.ttl)),
             expire_on_send: settings.storage.expire_messages_on_send,
             notification_ttl: whole_seconds(settings.storage.notifications.ttl),
-            day_starts_at: 0,
+            day_starts_at: whole_seconds(settings.relay.stats_day_starts),
         },
         store,
         ChaCha20Rng::from_os_rng(),
@@ -82,11 +87,11 @@ async fn run_executor(
         ChaCha20Rng::from_os_rng(),
         settings.relay.pending_end_interval,
     ));
+    core.use_credential(shared.online.clone());
+    let days = DayKeeper::begin(&core);
     let notes = NoteKeeper::begin(&core, settings.storage.restore_messages);
     let acceptor = Rc::new(Acceptor {
         core: Rc::clone(&core),
-        tls: Arc::clone(&shared.tls),
-        identity: Arc::clone(&shared.identity),
         tls_setup_timeout: settings.relay.tls_setup_timeout,
         handshake_timeout: settings.relay.handshake_timeout,
         max_connections: settings
@@ -121,7 +126,11 @@ async fn run_executor(
     let keeping = [
         steps.spawn(Maintenance, storage::keep_space(Rc::clone(&core))),
         steps.spawn(Maintenance, storage::maintain(Rc::clone(&core))),
-        steps.spawn(Maintenance, storage::save_days(Rc::clone(&core))),
+        steps.spawn(Maintenance, {
+            let mut keepers = vec![("when queues were last used", days.saves())];
+            keepers.extend(notes.iter().map(|notes| ("notifications", notes.saves())));
+            save::save_on_request(Rc::clone(&core), keepers)
+        }),
         steps.spawn(Maintenance, storage::check_aliases(Rc::clone(&core))),
         steps.spawn(Maintenance, {
             let (core, failure) = (Rc::clone(&core), Rc::clone(&failure));
@@ -146,6 +155,7 @@ async fn run_executor(
     if let Some(notes) = notes {
         notes.finish().await;
     }
+    days.finish().await;
     tracing::debug!("steps of shard {index}: {}", core.steps().times());
     let finished = storage::finish(&core);
     core.say_last_words();

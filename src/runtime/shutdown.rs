@@ -1,4 +1,5 @@
-//! A graceful stop: no new connections, what is in flight is answered, connections are closed.
+//! What signals ask of all executors: a graceful stop, in which there are no new connections, what
+//! is in flight is answered and connections are closed; and before that, to read certificates again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,6 +19,8 @@ struct Shared {
     requested: AtomicBool,
     /// Executors that still have connections: the others keep answering them.
     draining: AtomicUsize,
+    /// How often a reload was asked for.
+    reloads: AtomicUsize,
 }
 
 impl Shutdown {
@@ -26,6 +29,7 @@ impl Shutdown {
         let shared = Shared {
             requested: AtomicBool::new(false),
             draining: AtomicUsize::new(executors),
+            reloads: AtomicUsize::new(0),
         };
         Self {
             shared: Arc::new(shared),
@@ -40,6 +44,16 @@ impl Shutdown {
     /// Whether a stop is requested.
     pub fn is_requested(&self) -> bool {
         self.shared.requested.load(Ordering::SeqCst)
+    }
+
+    /// Asks the control executor to read certificates again; it must be woken to notice.
+    pub fn request_reload(&self) {
+        self.shared.reloads.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How often a reload was asked for.
+    pub fn reloads(&self) -> usize {
+        self.shared.reloads.load(Ordering::SeqCst)
     }
 
     /// One executor has closed its last connection.

@@ -7,14 +7,13 @@ use crate::config::values::Durability;
 use crate::crypto::hash;
 use crate::relay::Partitioner;
 use crate::store::log::{
-    DaysWalk, Directory, LogOptions, LogStore, OpenError, Partitions, PrepareSegment, Promise,
-    RehomeError, RemoveSegment, StoreDirectory, SyncFailed,
+    Directory, LogOptions, LogStore, OpenError, PrepareSegment, Promise, RemoveSegment,
+    StoreDirectory, SyncFailed,
 };
 use crate::store::{AnyStore, Lsn, MemoryStore, Store};
 use futures_lite::future::{poll_fn, yield_now};
 use glommio::timer::sleep;
 use std::cell::{Cell, RefCell};
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -30,10 +29,6 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_millis(100);
 const MAINTENANCE_STEP: usize = 256 << 10;
 /// Slots looked at for reserved ids before connections get a turn.
 const ALIASES_STEP: u32 = 512;
-/// Time between two saves of the days on which queues were used.
-const DAYS_INTERVAL: Duration = Duration::from_secs(600);
-/// Slots looked at for such days before connections get a turn.
-const DAYS_STEP: u32 = 4096;
 /// Time between syncs when nobody waits for them.
 const LAZY_SYNC_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -42,6 +37,8 @@ const LAZY_SYNC_INTERVAL: Duration = Duration::from_millis(500);
 pub struct StoreWatch {
     seen: Cell<Lsn>,
     tasks: RefCell<Vec<Waker>>,
+    /// Tasks that wait for a sync.
+    syncs: RefCell<Vec<Waker>>,
 }
 
 impl StoreWatch {
@@ -52,56 +49,15 @@ impl StoreWatch {
         }
     }
 
-    fn wake(&self) {
+    /// Wakes the tasks that wait for a sync: one has ended.
+    pub fn note_sync(&self) {
+        self.syncs.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// Lets the tasks look again.
+    pub fn wake(&self) {
         self.tasks.take().into_iter().for_each(Waker::wake);
     }
-}
-
-/// Finds the logs of a state directory, or begins them; `None` when nothing is to be kept.
-///
-/// Everything is moved when the number of shards is another than before. With `salvage` it is
-/// written again as far as it can be read.
-pub fn prepare(
-    settings: &Settings,
-    state_dir: &Path,
-    partitioner: &Partitioner,
-    key: &[u8; 16],
-    salvage: bool,
-) -> Result<Option<StoreDirectory>, RehomeError> {
-    if !settings.storage.enable {
-        return Ok(None);
-    }
-    let shards = partitioner.shards();
-    let mut directory = StoreDirectory::open(state_dir, shards)?;
-    let options = options(settings, key);
-    if salvage {
-        let before = Partitioner::new(key, directory.shards());
-        let partitions: Arc<dyn Partitions> = Arc::new(before);
-        let (report, kept) = directory.salvage(&partitions, &options)?;
-        for damage in &report.damage {
-            tracing::warn!("skipped: {damage}");
-        }
-        if report.damage.is_empty() {
-            // Nothing was left out, so nothing is worth keeping.
-            let _ = std::fs::remove_dir_all(&kept);
-        } else {
-            tracing::warn!("the damaged logs are kept in {}", kept.display());
-        }
-    }
-    if directory.shards() != shards {
-        tracing::info!(
-            "moving queues from {} shards to {shards}...",
-            directory.shards()
-        );
-        let partitions: Arc<dyn Partitions> = Arc::new(partitioner.clone());
-        let report = directory.rehome(shards, &partitions, &options)?;
-        tracing::info!(
-            "moved {} queues and {} messages",
-            report.moved.queues,
-            report.moved.messages
-        );
-    }
-    Ok(Some(directory))
 }
 
 /// Opens the store of a shard.
@@ -189,6 +145,20 @@ impl Core {
         .await
     }
 
+    /// Waits until everything that has happened so far is on the disk, whatever is promised.
+    pub(super) async fn until_synced(&self) {
+        let last = self.shard().borrow().store().last();
+        poll_fn(|cx| {
+            if self.with_log(|log| log.is_synced(last)) != Some(false) {
+                return Poll::Ready(());
+            }
+            let mut waiting = self.store_watch().syncs.borrow_mut();
+            waiting.push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// Works with the durable store, if there is one.
     pub(super) fn with_log<T>(&self, work: impl FnOnce(&mut LogStore) -> T) -> Option<T> {
         self.shard().borrow_mut().store_mut().log().map(work)
@@ -200,11 +170,15 @@ impl Core {
 pub async fn keep_durable(core: Rc<Core>, promise: Durability) -> SyncFailed {
     loop {
         let request = core.store_work(LogStore::pending_sync).await;
+        let began = Instant::now();
         let result = glommio::executor()
             .spawn_blocking(move || request.run())
             .await;
         match result {
-            Ok(upto) => core.synced(upto),
+            Ok(upto) => {
+                core.note_commit(began.elapsed());
+                core.synced(upto);
+            }
             Err(failure) => return failure,
         }
         if promise == Durability::Process {
@@ -238,6 +212,7 @@ pub async fn keep_space(core: Rc<Core>) {
                 } else {
                     core.note_space();
                 }
+                core.note_supply();
             }
             Chore::Remove(remove) => {
                 let result = glommio::executor()
@@ -263,6 +238,7 @@ pub async fn maintain(core: Rc<Core>) {
             core.note_space();
         }
         core.store_watch().wake();
+        core.note_supply();
     }
 }
 
@@ -281,31 +257,12 @@ pub async fn check_aliases(core: Rc<Core>) {
     }
 }
 
-/// Saves from time to time when queues were last used: a crash loses at most that much.
-pub async fn save_days(core: Rc<Core>) {
-    loop {
-        sleep(DAYS_INTERVAL).await;
-        let mut walk = DaysWalk::default();
-        while core.with_log(|store| store.gather_days(&mut walk, DAYS_STEP)) == Some(true) {
-            yield_now().await;
-        }
-        if let Some(days) = core.with_log(|store| store.days_of(walk)) {
-            let result = glommio::executor().spawn_blocking(move || days.run()).await;
-            if let Err(error) = result {
-                tracing::warn!("cannot save when queues were last used: {error}");
-            }
-        }
-    }
-}
-
 /// Makes the last changes durable, when nothing else runs any more.
 pub fn finish(core: &Core) -> Result<(), SyncFailed> {
-    let Some(finished) = core.with_log(LogStore::finish) else {
-        return Ok(());
-    };
-    finished?;
-    if let Some(Err(error)) = core.with_log(|store| store.save_days().run()) {
-        tracing::warn!("cannot save when queues were last used: {error}");
-    }
-    Ok(())
+    core.with_log(LogStore::finish).unwrap_or(Ok(()))
+}
+
+/// [`finish`] for a store that nobody has used.
+pub fn close(mut store: AnyStore) -> Result<(), SyncFailed> {
+    store.log().map_or(Ok(()), LogStore::finish)
 }

@@ -1,7 +1,7 @@
 //! What executors do by the clock: deliver notifications, drop what is old, close what is idle.
 
 use super::connection::STALL_LIMIT;
-use super::core::{Core, IdleProgress};
+use super::core::{Core, FREEZE_LIMIT, IdleProgress};
 use super::sweeps::SweepReport;
 use crate::config::settings::{Expiration, InactiveClients, Settings};
 use crate::control::StepKind::Timer;
@@ -19,6 +19,8 @@ const QUEUES_PER_STEP: usize = 64;
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
 /// How often what closed connections have left is forgotten.
 const FORGET_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a shard is looked at that may be frozen for too long.
+const FREEZE_CHECK: Duration = Duration::from_millis(250);
 /// How often stalled connections are looked for.
 const STALL_CHECK: Duration = Duration::from_secs(10);
 
@@ -35,6 +37,7 @@ pub fn spawn(
     let mut tasks = vec![
         steps.spawn(Timer, check_stalled(core())),
         steps.spawn(Timer, forget_closed(core())),
+        steps.spawn(Timer, thaw_overdue(core())),
         steps.spawn(
             Timer,
             deliver_notifications(core(), relay.ntf_delivery_interval),
@@ -69,6 +72,19 @@ async fn check_stalled(core: Rc<Core>) {
     loop {
         wait(STALL_CHECK).await;
         core.drop_stalled(STALL_LIMIT);
+    }
+}
+
+/// Nobody may have thawed the shard.
+async fn thaw_overdue(core: Rc<Core>) {
+    loop {
+        wait(FREEZE_CHECK).await;
+        if core.thaw_overdue(FREEZE_LIMIT) {
+            tracing::warn!("a backup held shard {} for too long", core.index());
+            while core.receive() {
+                yield_now().await;
+            }
+        }
     }
 }
 

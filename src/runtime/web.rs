@@ -4,9 +4,10 @@
 //! over connections of clients that name a server.
 
 mod handover;
+mod pages;
 mod serve;
 
-pub use serve::spawn;
+pub use serve::start;
 
 use crate::config::Settings;
 use crate::transport::listener::Reservation;

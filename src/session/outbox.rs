@@ -90,6 +90,11 @@ impl Outbox {
         self.bytes
     }
 
+    /// Number of those that wait.
+    pub fn len(&self) -> usize {
+        self.responses.len() + self.messages.len()
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.responses.is_empty() && self.messages.is_empty()

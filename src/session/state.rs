@@ -288,9 +288,8 @@ impl Session {
 
     /// Whether a further block should be read.
     pub fn wants_input(&self) -> bool {
-        let unanswered: usize = self.in_flight.iter().map(PendingBatch::unanswered).sum();
         self.in_flight.len() < MAX_BATCHES_IN_FLIGHT
-            && unanswered < MAX_COMMANDS_IN_FLIGHT
+            && self.unanswered() < MAX_COMMANDS_IN_FLIGHT
             && self.waiting_bytes() < OUTBOX_HIGH_WATER
     }
 
@@ -298,6 +297,26 @@ impl Session {
     fn waiting_bytes(&self) -> usize {
         let in_flight = self.in_flight.iter().map(PendingBatch::bytes);
         self.outbox.bytes() + in_flight.sum::<usize>()
+    }
+
+    /// Id of the TLS session.
+    pub fn session_id(&self) -> &[u8] {
+        self.context.session_id()
+    }
+
+    /// Commands that are not answered.
+    pub fn unanswered(&self) -> usize {
+        self.in_flight.iter().map(PendingBatch::unanswered).sum()
+    }
+
+    /// Answers and messages that wait to be sent.
+    pub fn outgoing(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Messages that stay in their queues until there is room.
+    pub fn deferred(&self) -> usize {
+        self.deferred.len()
     }
 
     /// Whether there is something to send.

@@ -7,11 +7,13 @@
 mod any;
 pub mod log;
 mod memory;
+mod owner;
 mod record;
 pub mod reference;
 
 pub use any::AnyStore;
 pub use memory::MemoryStore;
+pub use owner::hand_over;
 pub use record::{
     ActiveDays, IdKind, LinkContent, Message, MessageKind, Note, NotifierRecord, QueueChange,
     QueueRecord, QueueStatus, SealedMeta, ServiceRecord, StoredMessage, Totals,

@@ -34,7 +34,11 @@ pub enum ListenError {
     #[error("port {} is already in use by another process", .0.port())]
     InUse(SocketAddr),
     /// This process may not listen on the port.
-    #[error("no permission to listen on port {}", .0.port())]
+    #[error(
+        "no permission to listen on port {}: ports below 1024 need CAP_NET_BIND_SERVICE \
+         (AmbientCapabilities= in the systemd unit)",
+        .0.port()
+    )]
     Permission(SocketAddr),
     /// Any other failure.
     #[error("cannot listen on {address}: {source}")]

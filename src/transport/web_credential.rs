@@ -3,10 +3,11 @@
 //! Browsers need more than SMP does: any kind of key, more cipher suites and groups, and a chain
 //! that authorities of theirs have signed.
 
+use crate::crypto::certificate::Summary;
 use rustls::crypto::aws_lc_rs;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ServerConfig, SupportedProtocolVersion};
+use rustls::{ServerConfig, SignatureScheme, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::fs;
@@ -16,10 +17,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 use thiserror::Error;
+use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
 /// The one protocol spoken behind this TLS.
 const ALPN: &[u8] = b"http/1.1";
+
+/// How long before the end of a certificate an operator is told: those of Let's Encrypt should have
+/// been renewed 30 days before. For certificates that live shorter it is a quarter of their life.
+const EXPIRY_NOTICE: Duration = Duration::days(20);
+
+/// What browsers accept as signatures in a handshake, one for each kind of key: none for Ed25519
+/// and P-521.
+const BROWSERS: &[SignatureScheme] = &[
+    SignatureScheme::RSA_PSS_SHA256,
+    SignatureScheme::ECDSA_NISTP256_SHA256,
+    SignatureScheme::ECDSA_NISTP384_SHA384,
+];
 
 const VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 
@@ -73,6 +87,10 @@ pub struct WebCredential {
 #[derive(Debug, Default)]
 struct State {
     config: Option<Arc<ServerConfig>>,
+    /// The certificate in use.
+    leaf: Option<Summary>,
+    /// Whether browsers take keys of its kind.
+    browsers: bool,
     /// The files when they were last looked at.
     seen: Option<[Stamp; 2]>,
 }
@@ -93,9 +111,17 @@ impl WebCredential {
 
     /// Loads the files. When that fails, what was loaded before stays in use.
     pub fn reload(&self) -> Result<(), WebCredentialError> {
+        // Nobody waits for files meanwhile.
+        let seen = self.stamps();
+        self.state().seen = Some(seen);
+        let certified = load(&self.cert, &self.key)?;
+        let leaf = certified.cert.first();
+        let leaf = leaf.and_then(|leaf| Summary::of(leaf).ok());
+        let browsers = certified.key.choose_scheme(BROWSERS).is_some();
+        let config = config(certified)?;
         let mut state = self.state();
-        state.seen = Some(self.stamps());
-        state.config = Some(config(&self.cert, &self.key)?);
+        state.config = Some(config);
+        (state.leaf, state.browsers) = (leaf, browsers);
         self.loaded.store(true, Ordering::Release);
         Ok(())
     }
@@ -103,7 +129,8 @@ impl WebCredential {
     /// Loads the files if they have changed since they were last looked at, and says whether they
     /// had.
     pub fn reload_if_changed(&self) -> Result<bool, WebCredentialError> {
-        if self.state().seen == Some(self.stamps()) {
+        let now = self.stamps();
+        if self.state().seen == Some(now) {
             return Ok(false);
         }
         self.reload().map(|()| true)
@@ -119,6 +146,29 @@ impl WebCredential {
         self.state().config.clone()
     }
 
+    /// What an operator should know about the certificate in use, if it is not good for long: it
+    /// changes daily.
+    pub fn notices(&self, now: OffsetDateTime) -> Vec<String> {
+        let state = self.state();
+        let Some(leaf) = &state.leaf else {
+            return Vec::new();
+        };
+        let kind =
+            "has a key of a kind that browsers refuse: use RSA, or ECDSA with P-256 or P-384";
+        let kind = (!state.browsers).then(|| kind.to_owned());
+        [kind, expiry_notice(leaf, now)]
+            .into_iter()
+            .flatten()
+            .map(|notice| format!("the web certificate {} {notice}", self.cert.display()))
+            .collect()
+    }
+
+    /// Whole days that the certificate in use is valid from `now` on.
+    pub fn days_left(&self, now: OffsetDateTime) -> Option<i64> {
+        let state = self.state();
+        state.leaf.as_ref().map(|leaf| leaf.days_left(now))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -131,8 +181,24 @@ impl WebCredential {
     }
 }
 
-fn config(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, WebCredentialError> {
-    let certified = load(cert, key)?;
+fn expiry_notice(leaf: &Summary, now: OffsetDateTime) -> Option<String> {
+    let days = leaf.days_left(now);
+    if now > leaf.not_after {
+        return Some(format!(
+            "expired {} days ago: browsers refuse it; a new one is used within a minute",
+            -days
+        ));
+    }
+    if now < leaf.not_before {
+        let text = "is not valid yet: check the clock of this machine";
+        return Some(text.to_owned());
+    }
+    let soon = EXPIRY_NOTICE.min((leaf.not_after - leaf.not_before) / 4);
+    let text = format!("expires in {days} days; a new one is used within a minute");
+    (leaf.not_after - now < soon).then_some(text)
+}
+
+fn config(certified: CertifiedKey) -> Result<Arc<ServerConfig>, WebCredentialError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(VERSIONS)?
@@ -183,122 +249,4 @@ pub fn load(cert: &Path, key: &Path) -> Result<CertifiedKey, WebCredentialError>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use rcgen::{CertificateParams, KeyPair};
-    use rustls::crypto::aws_lc_rs::cipher_suite;
-    use std::time::Duration;
-
-    struct Files(tempfile::TempDir);
-
-    impl Files {
-        fn new() -> Self {
-            Self(tempfile::tempdir().unwrap())
-        }
-
-        fn path(&self, name: &str) -> PathBuf {
-            self.0.path().join(name)
-        }
-
-        /// Writes a fresh certificate and key, made at another time than any before.
-        fn write(&self, algorithm: &'static rcgen::SignatureAlgorithm, seconds: u64) {
-            let key = KeyPair::generate_for(algorithm).unwrap();
-            self.write_key(&key, seconds);
-        }
-
-        fn write_key(&self, key: &KeyPair, seconds: u64) {
-            let names = vec!["example.org".to_owned()];
-            let cert = CertificateParams::new(names).unwrap();
-            let cert = cert.self_signed(key).unwrap();
-            for (name, text) in [("web.crt", cert.pem()), ("web.key", key.serialize_pem())] {
-                self.put(name, &text, seconds);
-            }
-        }
-
-        fn put(&self, name: &str, text: &str, seconds: u64) {
-            fs::write(self.path(name), text).unwrap();
-            let file = fs::File::options().write(true).open(self.path(name));
-            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-            file.unwrap().set_modified(time).unwrap();
-        }
-
-        fn credential(&self) -> WebCredential {
-            WebCredential::new(&self.path("web.crt"), &self.path("web.key"))
-        }
-    }
-
-    #[test]
-    fn keys_of_every_kind_are_taken() {
-        let files = Files::new();
-        for algorithm in [
-            &rcgen::PKCS_ECDSA_P256_SHA256,
-            &rcgen::PKCS_ECDSA_P384_SHA384,
-            &rcgen::PKCS_ED25519,
-        ] {
-            files.write(algorithm, 1);
-            files.credential().reload().unwrap();
-        }
-        files.write_key(&rsa(), 1);
-        let credential = files.credential();
-        credential.reload().unwrap();
-        let config = credential.config().unwrap();
-        assert_eq!(config.alpn_protocols, [b"http/1.1"]);
-        let suites = &config.crypto_provider().cipher_suites;
-        assert!(suites.contains(&cipher_suite::TLS13_AES_128_GCM_SHA256));
-        let old = cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256;
-        assert!(suites.contains(&old));
-    }
-
-    fn rsa() -> KeyPair {
-        use ::aws_lc_rs::encoding::AsDer;
-        use ::aws_lc_rs::rsa::{KeyPair as RsaKey, KeySize};
-        let key = RsaKey::generate(KeySize::Rsa2048).unwrap();
-        let der = key.as_der().unwrap();
-        let der = rustls_pki_types::PrivatePkcs8KeyDer::from(der.as_ref().to_vec());
-        KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_RSA_SHA256).unwrap()
-    }
-
-    #[test]
-    fn what_is_wrong_is_said() {
-        let files = Files::new();
-        let (cert, key) = (files.path("web.crt"), files.path("web.key"));
-        let (cert, key) = (cert.display(), key.display());
-        let error = || files.credential().reload().unwrap_err().to_string();
-        assert_eq!(error(), format!("no HTTPS credentials: {cert}, {key}"));
-        files.write(&rcgen::PKCS_ED25519, 1);
-        fs::remove_file(files.path("web.key")).unwrap();
-        assert_eq!(error(), format!("no HTTPS credentials: {key}"));
-        let other = KeyPair::generate().unwrap().serialize_pem();
-        files.put("web.key", &other, 1);
-        let mismatch = format!("unusable HTTPS credentials: {key} is not the key of {cert}");
-        assert_eq!(error(), mismatch);
-        files.put("web.key", "nothing", 1);
-        assert!(error().starts_with(&format!("unusable HTTPS credentials: {key}: ")));
-        files.put("web.crt", "", 1);
-        assert!(error().starts_with(&format!("unusable HTTPS credentials: {cert}: ")));
-    }
-
-    #[test]
-    fn files_are_loaded_again_once_changed() {
-        let files = Files::new();
-        let credential = files.credential();
-        assert!(credential.reload_if_changed().is_err());
-        assert!(!credential.is_loaded() && credential.config().is_none());
-        // It was said once.
-        assert!(!credential.reload_if_changed().unwrap());
-
-        files.write(&rcgen::PKCS_ED25519, 1);
-        assert!(credential.reload_if_changed().unwrap());
-        assert!(credential.is_loaded());
-        assert!(!credential.reload_if_changed().unwrap());
-        let first = credential.config().unwrap();
-
-        // A certificate whose key is still on its way.
-        files.put("web.key", "", 2);
-        assert!(credential.reload_if_changed().is_err());
-        assert!(Arc::ptr_eq(&first, &credential.config().unwrap()));
-        files.write(&rcgen::PKCS_ECDSA_P256_SHA256, 3);
-        assert!(credential.reload_if_changed().unwrap());
-        assert!(!Arc::ptr_eq(&first, &credential.config().unwrap()));
-    }
-}
+mod tests;

@@ -12,8 +12,7 @@ use flate2::write::GzEncoder;
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
     CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_RANGE,
-    LAST_MODIFIED, LOCATION, RANGE, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, VARY,
-    X_CONTENT_TYPE_OPTIONS,
+    LAST_MODIFIED, LOCATION, RANGE, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, StatusCode};
 use std::cell::RefCell;
@@ -38,9 +37,6 @@ const MAX_KEPT_FILES: usize = 256;
 const SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
                                img-src 'self'; base-uri 'none'; form-action 'none'; \
                                frame-ancestors 'none'";
-/// Half a year, for this name alone.
-const TRANSPORT_SECURITY: &str = "max-age=15552000";
-
 /// A folder that is served.
 #[derive(Debug)]
 pub struct Folder {
@@ -74,8 +70,9 @@ impl Folder {
         })
     }
 
-    /// The response to a request that came with or without TLS.
-    pub fn answer(&self, request: &Request, tls: bool) -> Response {
+    /// The response to a request. The same with and without TLS: to insist on TLS would be for
+    /// every port of this host, whoever serves it.
+    pub fn answer(&self, request: &Request) -> Response {
         let mut response = reading(request, |request| {
             self.find(request).unwrap_or_else(Refusal::response)
         });
@@ -84,9 +81,6 @@ impl Folder {
         set(CONTENT_SECURITY_POLICY, SECURITY_POLICY);
         set(X_CONTENT_TYPE_OPTIONS, "nosniff");
         set(REFERRER_POLICY, "no-referrer");
-        if tls {
-            set(STRICT_TRANSPORT_SECURITY, TRANSPORT_SECURITY);
-        }
         response
     }
 

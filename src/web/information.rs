@@ -10,6 +10,8 @@ const PAGE: &str = include_str!("assets/index.html");
 
 /// Characters of the commit that are shown.
 const COMMIT_LEN: usize = 7;
+/// Characters of an address that are shown: of long ones, the beginning.
+const ADDRESS_LEN: usize = 100;
 
 /// What was built.
 #[derive(Debug, Clone, Copy)]
@@ -218,11 +220,15 @@ fn is_web_address(text: &str) -> bool {
 
 /// A link, or plain text when it is not an address that is safe to follow.
 fn link(address: &str) -> String {
-    let text = escape(address);
+    let target = escape(address);
     if is_web_address(address) || address.starts_with("simplex:") {
-        format!("<a href=\"{text}\" rel=\"noopener noreferrer\">{text}</a>")
+        let text = match address.char_indices().nth(ADDRESS_LEN) {
+            Some((end, _)) => format!("{}…", escape(address.get(..end).unwrap_or(address))),
+            None => target.to_string(),
+        };
+        format!("<a href=\"{target}\" rel=\"noopener noreferrer\">{text}</a>")
     } else {
-        text.into_owned()
+        target.into_owned()
     }
 }
 

@@ -1,14 +1,15 @@
 //! The state of a reference server is taken over as it is, and given back.
 
 mod clients;
+mod owner;
+mod stale;
 mod state;
 #[path = "../support/mod.rs"]
 mod support;
 
 use clients::{expect_everybody_served, expect_everything_delivered, expect_notified};
 use smp_server::protocol::handshake::ServiceRole;
-use smp_server::store::reference::file_names::{MESSAGES, NOTIFICATIONS, STORE_LOG};
-use smp_server::store::reference::{replay, write_queue};
+use smp_server::store::reference::file_names::{MESSAGES, NOTIFICATIONS, STATISTICS, STORE_LOG};
 use state::*;
 use std::fs;
 use std::process::Stdio;
@@ -37,6 +38,7 @@ fn a_first_start_takes_over_the_state_of_the_reference() {
             format!("imported messages: {MESSAGE_COUNT}"),
             "imported skipped: 0".to_owned(),
             "imported notifications: 1\n".to_owned(),
+            "imported statistics: all counters\n".to_owned(),
         ] {
             assert!(server.log().contains(&line), "{line}");
         }
@@ -67,6 +69,9 @@ fn an_export_amounts_to_what_was_imported() {
     let once = export(first.path());
     let notified = fs::read(fixture("var").join(NOTIFICATIONS)).unwrap();
     assert_eq!(fs::read(once.path().join(NOTIFICATIONS)).unwrap(), notified);
+    let counted = fs::read_to_string(fixture("var").join(STATISTICS)).unwrap();
+    let counted_once = fs::read_to_string(once.path().join(STATISTICS)).unwrap();
+    assert_eq!(counted_once, counted);
     let original = queues(&fixture("var").join(STORE_LOG));
     assert_eq!(original.0.len(), QUEUES);
     assert_eq!(queues(&once.path().join(STORE_LOG)), original);
@@ -83,6 +88,11 @@ fn an_export_amounts_to_what_was_imported() {
     assert_eq!(
         fs::read(twice.path().join(NOTIFICATIONS)).unwrap(),
         notified
+    );
+
+    assert_eq!(
+        fs::read_to_string(twice.path().join(STATISTICS)).unwrap(),
+        counted
     );
 
     // Nothing is written over.
@@ -210,21 +220,6 @@ fn more_warnings_than_anybody_reads_are_in_a_file() {
 
 /// Queues of the large state: enough that an import takes a while.
 const MANY: usize = 20_000;
-
-/// Store logs of `count` queues that differ from a recorded one in their ids.
-fn many_queues(count: usize) -> Vec<u8> {
-    let replayed = replay(&*fs::read(fixture("var").join(STORE_LOG)).unwrap()).unwrap();
-    let mut entry = replayed.into_queues().find(|e| e.link.is_none()).unwrap();
-    entry.record.notifier = None;
-    let mut text = Vec::new();
-    for n in 0..count {
-        let number = (n as u64).to_be_bytes();
-        entry.record.recipient_id[..8].copy_from_slice(&number);
-        entry.record.sender_id[..8].copy_from_slice(&number);
-        write_queue(&mut text, &entry.record, None);
-    }
-    text
-}
 
 #[test]
 fn an_import_that_is_killed_leaves_the_original_files_and_nothing_else() {

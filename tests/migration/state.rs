@@ -2,6 +2,7 @@
 
 use crate::support::{Setup, command};
 use smp_server::protocol::Response;
+use smp_server::store::reference::file_names::STORE_LOG;
 use smp_server::store::reference::{
     LoggedMessage, QueueEntry, parse_message_line, parse_notification_line, replay, write_queue,
 };
@@ -52,6 +53,7 @@ pub fn reference_server(shards: &str) -> TempDir {
     let ini = dir.path().join("etc/smp-server.ini");
     let text = fs::read_to_string(&ini).unwrap();
     // The recorded messages are as old as the recording.
+    let text = text.replace("\ncontrol_port = ", "\n# control_port = ");
     let changed = text.replace("\nport = 25223\n", "\nport = 0\n").replace(
         "\nexpire_messages_days = 21\n",
         "\nexpire_messages_days = 36500\n",
@@ -138,4 +140,19 @@ pub fn notifications(file: &Path) -> Vec<([u8; 24], Response<'static>)> {
             (id, Response::NMsg { nonce, boxed })
         })
         .collect()
+}
+
+/// Store logs of `count` queues that differ from a recorded one in their ids.
+pub fn many_queues(count: usize) -> Vec<u8> {
+    let replayed = replay(&*fs::read(fixture("var").join(STORE_LOG)).unwrap()).unwrap();
+    let mut entry = replayed.into_queues().find(|e| e.link.is_none()).unwrap();
+    entry.record.notifier = None;
+    let mut text = Vec::new();
+    for n in 0..count {
+        let number = (n as u64).to_be_bytes();
+        entry.record.recipient_id[..8].copy_from_slice(&number);
+        entry.record.sender_id[..8].copy_from_slice(&number);
+        write_queue(&mut text, &entry.record, None);
+    }
+    text
 }

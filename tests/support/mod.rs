@@ -5,6 +5,8 @@
 mod events;
 mod links;
 mod notifier;
+mod notify;
+mod operator;
 mod party;
 mod raw;
 mod server;
@@ -17,6 +19,8 @@ pub mod wire;
 pub use events::{await_event, expect_error, expect_event};
 pub use links::{Link, expect_link, get_link, secure_link};
 pub use notifier::{Notifier, NotifierKeys, flagged};
+pub use notify::NotifySocket;
+pub use operator::Operator;
 pub use party::{
     Key, Recipient, ask, ask_as, expect_ok, full_body, new_queue, send, send_notifying,
     sender_id_for, unknown_id,

@@ -124,8 +124,13 @@ pub struct Server {
 impl Server {
     /// Starts `DIR/etc` and `DIR/var` and waits until connections are accepted.
     pub fn start_in(dir: TempDir) -> Self {
+        Self::start_with(dir, |command| command)
+    }
+
+    /// The same with a command that `change` has changed.
+    pub fn start_with(dir: TempDir, change: impl Fn(&mut Command) -> &mut Command) -> Self {
         let log = File::create(dir.path().join("stderr.log")).unwrap();
-        let mut child = command(dir.path())
+        let mut child = change(&mut command(dir.path()))
             .arg("start")
             .stdout(Stdio::piped())
             .stderr(log)

@@ -221,6 +221,13 @@ fn nothing_is_lost_when_it_fails() {
         assert!(server.failure().starts_with(path.to_str().unwrap()));
     }
     let server = Server::new(KeyAlgorithm::Ed25519);
+    fs::remove_file(server.file("ca.key")).unwrap();
+    assert!(
+        server
+            .failure()
+            .contains("bring the private key of the CA back")
+    );
+    let server = Server::new(KeyAlgorithm::Ed25519);
     let other = Server::new(KeyAlgorithm::Ed25519);
     fs::copy(other.file("ca.key"), server.file("ca.key")).unwrap();
     assert!(server.failure().contains("is not the key of"));
@@ -256,3 +263,60 @@ mHddZVjmWqa4/VGjJm8Lvng0Mee98FgpeT/2U4fN6hQEBT7cltPvMbVpK1qIfGmo
 9S5XjU3mKBABajVilGN4Xn/pJQCoSXNyE71712+ekp7OWwbb
 -----END CERTIFICATE-----
 ";
+
+#[test]
+fn a_renewal_that_was_interrupted_is_completed_or_undone() {
+    let server = Server::new(KeyAlgorithm::Ed25519);
+    let other = Server::new(KeyAlgorithm::Ed25519);
+    let folder = &server.directories.config;
+    let (key, leaf) = ("server.key", "server.crt");
+    let mut states = Vec::new();
+    // What is in use, and what lies beside it, after a kill at any point.
+    for (beside_key, beside_leaf) in [(".new", ".new"), (".old", ".old")] {
+        states.push((beside_key, ""));
+        states.push(("", beside_leaf));
+        states.push((beside_key, beside_leaf));
+    }
+    let good = [key, leaf].map(|name| fs::read(server.file(name)).unwrap());
+    let bad = [key, leaf].map(|name| fs::read(other.file(name)).unwrap());
+    for (key_end, leaf_end) in states {
+        for (n, (name, end)) in [(key, key_end), (leaf, leaf_end)].into_iter().enumerate() {
+            // The one that is to be found, and a wrong one in its place.
+            fs::write(server.file(name), &bad[n]).unwrap();
+            fs::write(server.file(&format!("{name}{end}")), &good[n]).unwrap();
+        }
+        if (key_end, leaf_end) == (".new", ".new") || (key_end, leaf_end) == (".old", ".old") {
+            // The pair in use does not belong together either.
+            fs::write(server.file(leaf), "nonsense").unwrap();
+        }
+        assert!(Credential::load(folder).is_err(), "{key_end} {leaf_end}");
+        assert!(renewal::find(folder).is_some(), "{key_end} {leaf_end}");
+        assert!(renewal::complete(folder).unwrap(), "{key_end} {leaf_end}");
+        Credential::load(folder).unwrap();
+        assert_eq!(
+            [key, leaf].map(|name| fs::read(server.file(name)).unwrap()),
+            good
+        );
+        assert!(!renewal::complete(folder).unwrap());
+        for name in [key, leaf]
+            .iter()
+            .flat_map(|n| [format!("{n}.new"), format!("{n}.old")])
+        {
+            let _ = fs::remove_file(server.file(&name));
+        }
+    }
+}
+
+#[test]
+fn a_renewal_after_an_interrupted_one_works() {
+    let server = Server::new(KeyAlgorithm::Ed25519);
+    let key = server.file("server.key");
+    let old = fs::read(&key).unwrap();
+    // Killed when the key was replaced, and the new certificate lost.
+    fs::write(server.file("server.key.old"), old).unwrap();
+    let other = Server::new(KeyAlgorithm::Ed25519);
+    fs::copy(other.file("server.key"), &key).unwrap();
+    server.cert(&CertOptions::default()).0.unwrap();
+    Credential::load(&server.directories.config).unwrap();
+    assert!(!server.file("server.key.old").exists());
+}

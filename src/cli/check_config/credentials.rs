@@ -1,7 +1,7 @@
 //! Identity and TLS credentials of the server.
 
 use super::report::Report;
-use crate::cli::{CliError, address, credentials};
+use crate::cli::{CliError, address, credentials, renewal};
 use crate::config::Settings;
 use crate::crypto::certificate::{Fingerprint, Summary};
 use crate::transport::credential::{self, Credential};
@@ -27,6 +27,10 @@ pub(super) fn check(
             None
         }
     };
+    if renewal::find(folder).is_some() {
+        report.warning("`smp-server cert` was interrupted: the next start completes it");
+        return fingerprint;
+    }
     match Credential::load(folder) {
         Ok(credential) => check_chain(&credential, now, report),
         Err(error) => report.error(error),

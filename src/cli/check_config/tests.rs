@@ -1,9 +1,7 @@
 use super::*;
-use crate::cli::files::write_new;
 use crate::cli::init::{InitOptions, initialize};
 use crate::crypto::certificate::{
-    CertificateProfile, DistinguishedName, KeyAlgorithm, certificate_to_pem, private_key_from_pem,
-    private_key_to_pem,
+    CertificateProfile, DistinguishedName, certificate_to_pem, private_key_from_pem,
 };
 use crate::runtime::lock::StateLock;
 use std::fs;
@@ -189,6 +187,24 @@ fn ports_are_tried() {
     let twice = format!("error: port {port} is set for the control port and for messages");
     assert!(has(&lines, &twice), "{lines:?}");
 
+    // Another address has ports of its own.
+    let free = TcpListener::bind("127.0.0.2:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let on = |address: &str| {
+        let sandbox = Sandbox::new("");
+        let text = format!(
+            "[TRANSPORT]\nport = {port}\ncontrol_port = {port}\n[RELAY]\naddress = {address}\n"
+        );
+        fs::write(sandbox.directories.ini_file(), text).unwrap();
+        sandbox.check().1
+    };
+    let twice = format!("error: port {port} is set for the control port and for messages");
+    assert!(!has(&on("127.0.0.2"), &twice));
+    for all in ["127.0.0.1", "0.0.0.0", "::"] {
+        assert!(has(&on(all), &twice), "{all}");
+    }
+
     // The server that runs may have it.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
@@ -227,18 +243,30 @@ fn web_credentials_are_checked() {
     assert!(has(&lines, &missing), "{lines:?}");
 
     let now = OffsetDateTime::now_utc();
-    let key = KeyAlgorithm::Ed25519.generate(&mut rand::rng()).unwrap();
-    let mut profile = CertificateProfile::service(now);
-    profile.not_after = now + Duration::days(60) + Duration::hours(12);
-    let der = profile.issue(&key.verifying_key(), &key).unwrap();
-    fs::write(&file, certificate_to_pem(&der).unwrap()).unwrap();
-    let key = private_key_to_pem(&key).unwrap();
-    write_new(&sandbox.file("web.key"), &*key, 0o600).unwrap();
-    let lines = sandbox.check().1;
+    let with_days_left = |days: i64, algorithm| {
+        let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+        let mut params = rcgen::CertificateParams::new(["a.org".to_owned()]).unwrap();
+        params.not_after = now + Duration::days(days) + Duration::hours(12);
+        fs::write(&file, params.self_signed(&key).unwrap().pem()).unwrap();
+        fs::write(sandbox.file("web.key"), key.serialize_pem()).unwrap();
+        sandbox.check().1
+    };
+    let lines = with_days_left(60, &rcgen::PKCS_ECDSA_P256_SHA256);
     assert!(
         has(&lines, "ok: the web certificate is valid for 60 more days"),
         "{lines:?}"
     );
+    let lines = with_days_left(-3, &rcgen::PKCS_ED25519);
+    let expired = format!(
+        "warning: the web certificate {} expired 3 days ago",
+        file.display()
+    );
+    assert!(has(&lines, &expired), "{lines:?}");
+    let kind = format!(
+        "warning: the web certificate {} has a key of a kind that browsers refuse",
+        file.display()
+    );
+    assert!(has(&lines, &kind), "{lines:?}");
 
     fs::copy(sandbox.file("server.key"), sandbox.file("web.key")).unwrap();
     let lines = sandbox.check().1;

@@ -1,5 +1,8 @@
 use super::*;
 use crate::config::INI_FILE;
+use crate::crypto::certificate::{
+    CertificateProfile, KeyAlgorithm, certificate_to_pem, private_key_to_pem,
+};
 use tempfile::TempDir;
 
 struct Sandbox {
@@ -96,13 +99,15 @@ fn a_reference_server_starts_with_the_same_identity() {
          \n\
          expiring messages after 21 days\n\
          expiring clients inactive for 21600 seconds every 3600 seconds\n\
-         creating new queues allowed\n",
+         creating new queues allowed\n\
+         server stats log enabled: {}\n",
         version::version_line(),
         sandbox
             .directories()
             .state
             .join("smp-server-store")
             .display(),
+        sandbox.directories().state.join(DAILY_LOG).display(),
     );
     assert_eq!(output, expected);
 }
@@ -204,6 +209,21 @@ fn missing_credentials_are_named() {
     }
     let (_, output) = sandbox.start(&StartOptions::default());
     assert!(!output.contains("HTTPS"), "{output}");
+
+    let now = OffsetDateTime::now_utc();
+    let server_key = KeyAlgorithm::Ed25519.generate(&mut rand::rng()).unwrap();
+    let mut profile = CertificateProfile::service(now);
+    profile.not_after = now - time::Duration::DAY / 2;
+    let der = profile.issue(&server_key.verifying_key(), &server_key);
+    std::fs::write(&crt, certificate_to_pem(&der.unwrap()).unwrap()).unwrap();
+    std::fs::write(&key, &*private_key_to_pem(&server_key).unwrap()).unwrap();
+    let (plan, _) = sandbox.start(&StartOptions::default());
+    let advice = plan.unwrap().unwrap().advice;
+    let expired = format!("the web certificate {} expired 1 days ago: ", crt.display());
+    assert!(
+        advice.iter().any(|line| line.starts_with(&expired)),
+        "{advice:?}"
+    );
 }
 
 #[test]
@@ -247,4 +267,34 @@ fn a_failing_relay_fails_the_command() {
         anyhow::bail!("address in use")
     });
     assert!(matches!(result, Err(CliError::Failed(e)) if e.to_string() == "address in use"));
+}
+
+#[test]
+fn credentials_that_do_not_belong_together_are_refused_with_their_files() {
+    let (sandbox, other) = (Sandbox::reference(), Sandbox::reference());
+    let key = sandbox.file("server.key");
+    std::fs::copy(other.file("ca.key"), &key).unwrap();
+    let refusal = sandbox.refusal();
+    assert!(
+        refusal.starts_with("invalid credential\nserver.key, server.crt"),
+        "{refusal}"
+    );
+    let folder = sandbox.directories().config.display().to_string();
+    assert!(
+        refusal.contains(&folder) && refusal.contains("`smp-server cert`"),
+        "{refusal}"
+    );
+
+    // A renewal that was interrupted is completed.
+    std::fs::copy(other.file("server.key"), sandbox.file("server.key.old")).unwrap();
+    let (plan, _) = sandbox.start(&StartOptions::default());
+    let plan = plan.unwrap().unwrap();
+    assert!(
+        plan.advice
+            .iter()
+            .any(|line| line.contains("was interrupted")),
+        "{:?}",
+        plan.advice
+    );
+    assert!(sandbox.start(&StartOptions::default()).0.is_ok());
 }

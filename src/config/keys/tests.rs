@@ -34,7 +34,7 @@ const LINK: (Texts, Texts) = (
     &["SimpleX address", "simplex:/ x", "http://a.org"],
 );
 const PASSWORD: (Texts, Texts) = (
-    &["p4ss#w=rd", "a"],
+    &["p4ss#w=rd", "a", "é"],
     &["", "a b", "a@b", "a:b", "a/b", "ключ"],
 );
 const PORT: (Texts, Texts) = (&["0", "443", "65535"], &["", "https", "65536", "-1", "1.5"]);

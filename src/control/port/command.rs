@@ -1,6 +1,6 @@
 //! Commands and the errors of their form (spec: operations §3.1, §3.3).
 
-use super::Role;
+use super::{MAX_LINE, Role};
 use crate::protocol::address::is_valid_password;
 use crate::protocol::encoding::Reader;
 use crate::protocol::error::BlockingInfo;
@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use std::fmt;
+use std::path::PathBuf;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -17,6 +18,32 @@ const ID_BASE64: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+
+/// What to back up, and where to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupRequest {
+    /// An absolute path.
+    pub directory: PathBuf,
+    /// Whether the configuration is wanted too.
+    pub configuration: bool,
+}
+
+/// What stands before the directory when the configuration is wanted too.
+const WITH_CONFIGURATION: &str = "with-configuration ";
+
+impl BackupRequest {
+    /// The line that asks for it; `None` when the directory has a name that no line can have.
+    pub fn line(&self) -> Option<String> {
+        let directory = self.directory.to_str()?;
+        let option = if self.configuration {
+            WITH_CONFIGURATION
+        } else {
+            ""
+        };
+        let line = format!("backup {option}{directory}");
+        (line.len() <= MAX_LINE && !line.contains(['\n', '\r'])).then_some(line)
+    }
+}
 
 /// One line of an operator.
 #[derive(Clone, PartialEq, Eq)]
@@ -49,6 +76,8 @@ pub enum Command {
     Unblock(Option<Id>),
     /// `save`.
     Save,
+    /// `backup <directory>`, or `backup with-configuration <directory>`.
+    Backup(BackupRequest),
     /// `suspend`.
     Suspend,
     /// `resume`.
@@ -86,6 +115,9 @@ pub enum ParseError {
     /// A reason is neither spam nor content.
     #[error("error: string")]
     Reason,
+    /// A directory is not given from the root on.
+    #[error("error: not an absolute path")]
+    Path,
     /// No password looks like this.
     #[error("error: Failed reading: invalid character in BasicAuth")]
     Password,
@@ -113,6 +145,7 @@ impl Command {
             b"block" => Self::Block(id(&mut rest)?, blocking_info(&mut rest)?),
             b"unblock" => Self::Unblock(id(&mut rest)?),
             b"save" => Self::Save,
+            b"backup" => Self::Backup(backup(&mut rest)?),
             b"suspend" => Self::Suspend,
             b"resume" => Self::Resume,
             b"help" => Self::Help,
@@ -143,6 +176,7 @@ impl Command {
             Self::Block(..) => "block",
             Self::Unblock(_) => "unblock",
             Self::Save => "save",
+            Self::Backup(_) => "backup",
             Self::Suspend => "suspend",
             Self::Resume => "resume",
             Self::Help => "help",
@@ -172,6 +206,7 @@ impl Command {
             | Self::Save
             | Self::Suspend
             | Self::Resume => Role::Admin,
+            Self::Backup(_) => Role::Owner,
         }
     }
 }
@@ -222,6 +257,22 @@ fn id(rest: &mut &[u8]) -> Result<Option<Id>, ParseError> {
     }
     let id = ID_BASE64.decode(text).map_err(|_| ParseError::Base64)?;
     Ok(Id::try_from(id).ok())
+}
+
+/// All that is left: a path may have blanks.
+fn backup(rest: &mut &[u8]) -> Result<BackupRequest, ParseError> {
+    space(rest)?;
+    let text = std::mem::take(rest);
+    let without = text.strip_prefix(WITH_CONFIGURATION.as_bytes());
+    let path = std::str::from_utf8(without.unwrap_or(text)).map_err(|_| ParseError::Path)?;
+    if path.starts_with('/') {
+        Ok(BackupRequest {
+            directory: path.into(),
+            configuration: without.is_some(),
+        })
+    } else {
+        Err(ParseError::Path)
+    }
 }
 
 /// All that is left.
@@ -324,6 +375,30 @@ mod tests {
     }
 
     #[test]
+    fn a_backup_is_asked_for_as_it_is_read() {
+        for (directory, configuration) in [("/b", false), ("/b c/with-configuration /x", true)] {
+            let request = BackupRequest {
+                directory: directory.into(),
+                configuration,
+            };
+            let line = request.line().unwrap();
+            let read = Command::parse(line.as_bytes()).unwrap();
+            assert_eq!(read, Command::Backup(request));
+            assert_eq!(read.role(), Role::Owner);
+        }
+        let request = |directory: &str| BackupRequest {
+            directory: directory.into(),
+            configuration: false,
+        };
+        assert_eq!(request("/a\nb").line(), None);
+        assert_eq!(request(&format!("/{}", "x".repeat(MAX_LINE))).line(), None);
+        assert_eq!(error("backup"), "error: space: not enough input");
+        for line in ["backup x", "backup with-configuration x", "backup  /x"] {
+            assert_eq!(error(line), "error: not an absolute path");
+        }
+    }
+
+    #[test]
     fn debug_shows_no_arguments() {
         let auth = Command::parse(b"auth secret").unwrap();
         assert_eq!(format!("{auth:?}"), "Command(auth)");
@@ -337,7 +412,7 @@ mod tests {
 
         #[test]
         fn words_with_any_arguments_are_commands_or_refused(
-            word in "(auth|delete|status|block|unblock|stats)",
+            word in "(auth|delete|status|block|unblock|stats|backup)",
             arguments: Vec<u8>,
         ) {
             let line = [word.as_bytes(), b" ", &arguments].concat();

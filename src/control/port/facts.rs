@@ -2,7 +2,7 @@
 //!
 //! The reference shows its garbage collector. Fields with a counterpart keep their names.
 
-use crate::control::ShardSnapshot;
+use crate::control::{Load, ShardSnapshot, StepKind};
 use std::time::Duration;
 
 /// The process as the kernel shows it.
@@ -51,13 +51,28 @@ pub fn runtime_facts(process: &ProcessFacts, snapshots: &[ShardSnapshot]) -> Str
 }
 
 fn shard_facts(snapshot: &ShardSnapshot) -> String {
+    let busy: Duration = StepKind::ALL
+        .into_iter()
+        .map(|kind| snapshot.steps.total(kind))
+        .sum();
+    let Load {
+        mesh_arrived,
+        mesh_waiting,
+        store,
+    } = snapshot.load;
     format!(
-        "Shard {{shard = {}, connections = {}, handshakes = {}, queues = {}, messages = {}}}",
+        "Shard {{shard = {}, connections = {}, handshakes = {}, queues = {}, messages = {}, \
+         busy_ns = {}, mesh_arrived = {mesh_arrived}, mesh_waiting = {mesh_waiting}, \
+         store_heap_bytes = {}, segments_bytes = {}, segments_live_bytes = {}}}",
         snapshot.shard,
         snapshot.sessions,
         snapshot.handshakes,
         snapshot.totals.queues,
         snapshot.totals.messages,
+        busy.as_nanos(),
+        store.heap,
+        store.mapped,
+        store.live,
     )
 }
 
@@ -78,7 +93,9 @@ mod tests {
             line,
             "RTSStats {max_mem_in_use_bytes = 12288, mem_in_use_bytes = 8192, cpu_ns = 5, \
              elapsed_ns = 1000000000, executors = 2, shards = [Shard {shard = 0, \
-             connections = 0, handshakes = 0, queues = 0, messages = 0}]}"
+             connections = 0, handshakes = 0, queues = 0, messages = 0, busy_ns = 0, \
+             mesh_arrived = 0, mesh_waiting = 0, store_heap_bytes = 0, segments_bytes = 0, \
+             segments_live_bytes = 0}]}"
         );
     }
 }

@@ -14,6 +14,8 @@ pub enum Role {
     User,
     /// The admin's password.
     Admin,
+    /// Who owns the state: over the local socket alone. Has files written too.
+    Owner,
 }
 
 impl fmt::Display for Role {
@@ -21,7 +23,7 @@ impl fmt::Display for Role {
         f.write_str(match self {
             Self::None => "CPRNone",
             Self::User => "CPRUser",
-            Self::Admin => "CPRAdmin",
+            Self::Admin | Self::Owner => "CPRAdmin",
         })
     }
 }

@@ -106,6 +106,12 @@ impl<S: Store> Shard<S> {
         })
     }
 
+    /// Begins to read all notes for somebody else than who saves them, as
+    /// [`save_notes`](Self::save_notes) gives them.
+    pub fn begin_copying_notes(&self) -> NotesWalk {
+        NotesWalk(Rest::All(None))
+    }
+
     /// Gives the notes of at most `queues` queues to `save`: all that wait for a notifier, perhaps
     /// none any more. Says whether there are more queues.
     pub fn save_notes(

@@ -50,7 +50,6 @@ pub enum CoreMessage {
     /// The answer to it when there is no message.
     NothingToRedeliver(SessionRef),
     /// The control executor asks something.
-    #[cfg_attr(not(test), allow(dead_code, reason = "nobody asks yet"))]
     Control(OperatorCall, Box<ControlRequest>),
     /// The answer to its request of this number.
     ControlReply(u64, Box<ControlReply>),

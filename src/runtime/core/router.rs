@@ -24,7 +24,18 @@ pub struct CoreRouter<'a> {
 }
 
 impl CoreRouter<'_> {
+    /// Handles a message of an executor, or keeps it while it must not reach the shard.
     pub(super) fn take(&mut self, from: u16, message: CoreMessage) {
+        let freeze = &self.core.freeze;
+        if freeze.holds() && message.is_for_shard() {
+            freeze.hold(from, message);
+        } else {
+            self.deliver(from, message);
+        }
+    }
+
+    /// Handles a message of an executor.
+    pub(super) fn deliver(&mut self, from: u16, message: CoreMessage) {
         let core = self.core;
         match message {
             CoreMessage::Commands(commands) => {
@@ -36,6 +47,7 @@ impl CoreRouter<'_> {
                     &requests,
                     &mut self.effects,
                 );
+                core.note_supply();
             }
             CoreMessage::Reply(session, ticket, answer) => {
                 self.effects.push(Effect::Reply {
@@ -209,10 +221,10 @@ impl CoreRouter<'_> {
             .core
             .partitioner
             .shard_of(&service_home(&registration.fingerprint));
+        let message = CoreMessage::RegisterService(Box::new(registration));
         if shard == self.core.index {
-            self.register_service_here(registration);
+            self.take(shard, message);
         } else {
-            let message = CoreMessage::RegisterService(Box::new(registration));
             self.core.mesh.send(shard, message);
         }
     }
@@ -297,7 +309,8 @@ impl Router for CoreRouter<'_> {
         context: &Arc<SessionContext>,
         requests: &[Request<'_>],
     ) {
-        if shard == self.core.index {
+        let is_own = shard == self.core.index;
+        if is_own && !self.core.freeze.holds() {
             self.core.shard.borrow_mut().execute(
                 self.now,
                 session,
@@ -305,11 +318,15 @@ impl Router for CoreRouter<'_> {
                 requests,
                 &mut self.effects,
             );
+            self.core.note_supply();
+            return;
+        }
+        let commands = RemoteCommands::new(session, context, requests);
+        let message = CoreMessage::Commands(Box::new(commands));
+        if is_own {
+            self.core.freeze.hold(shard, message);
         } else {
-            let commands = RemoteCommands::new(session, context, requests);
-            self.core
-                .mesh
-                .send(shard, CoreMessage::Commands(Box::new(commands)));
+            self.core.mesh.send(shard, message);
         }
     }
 
@@ -321,17 +338,11 @@ impl Router for CoreRouter<'_> {
     ) -> Option<u16> {
         let service = context.service()?;
         let (service_id, shard) = (service.id, self.core.home_of(service));
+        let message = CoreMessage::JoinService(session, service_id, by_new);
         if shard == self.core.index {
-            self.core.shard.borrow_mut().join_service(
-                session,
-                &service_id,
-                by_new,
-                &mut self.effects,
-            );
+            self.take(shard, message);
         } else {
-            self.core
-                .mesh
-                .send(shard, CoreMessage::JoinService(session, service_id, by_new));
+            self.core.mesh.send(shard, message);
         }
         Some(shard)
     }

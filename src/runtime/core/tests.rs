@@ -21,6 +21,7 @@ use std::task::Wake;
 use std::time::Duration;
 
 mod control;
+mod freeze;
 mod idle;
 
 /// Cores that tell at once of ended subscriptions.

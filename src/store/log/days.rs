@@ -11,7 +11,7 @@ use crate::store::ActiveDays;
 use std::io;
 
 /// The file, beside the segments.
-pub(super) const FILE: &str = "active-days";
+pub const FILE: &str = "active-days";
 /// First bytes of the file; the last one is the version.
 const MAGIC: [u8; 8] = *b"smp-day\x01";
 /// Bytes of a queue: its birth and two days.
@@ -26,39 +26,41 @@ pub struct SaveDays<D> {
 
 impl<D: Disk> SaveDays<D> {
     /// Replaces the file.
-    pub fn run(mut self) -> io::Result<()> {
-        let crc = crc32c::crc32c(&self.content);
-        self.content.extend_from_slice(&crc.to_le_bytes());
+    pub fn run(self) -> io::Result<()> {
         self.disk.replace(FILE, &mut std::iter::once(self.content))
     }
 }
 
-/// A walk over the queues used since their records were written.
+/// Days of use being collected, a part at a time: what changes meanwhile is told as it is when its
+/// part is read.
 #[derive(Debug)]
 pub struct DaysWalk {
-    next: u32,
     content: Vec<u8>,
+    /// Slot to go on with.
+    next: u32,
 }
 
 impl Default for DaysWalk {
     fn default() -> Self {
         Self {
-            next: 0,
             content: MAGIC.to_vec(),
+            next: 0,
         }
     }
 }
 
-impl<D: Disk> LogStore<D> {
-    /// Days of use to be saved. Costs a look at every queue used since its record was written.
-    pub fn save_days(&self) -> SaveDays<D> {
-        let mut walk = DaysWalk::default();
-        self.gather_days(&mut walk, u32::MAX);
-        self.days_of(walk)
+impl DaysWalk {
+    /// What a file with everything that was read contains.
+    pub fn into_content(mut self) -> Vec<u8> {
+        let crc = crc32c::crc32c(&self.content);
+        self.content.extend_from_slice(&crc.to_le_bytes());
+        self.content
     }
+}
 
-    /// Looks at some slots more; says whether there are others.
-    pub fn gather_days(&self, walk: &mut DaysWalk, slots: u32) -> bool {
+impl<D: Disk> LogStore<D> {
+    /// Reads the days of the next slots; says whether there are more.
+    pub fn read_days(&self, walk: &mut DaysWalk, slots: u32) -> bool {
         let end = walk.next.saturating_add(slots).min(self.slots.len());
         for slot in self.slots.with_new_days(walk.next..end) {
             if let Some(birth) = self.birth(slot) {
@@ -73,12 +75,19 @@ impl<D: Disk> LogStore<D> {
         end < self.slots.len()
     }
 
-    /// What a walk has gathered, to be saved.
-    pub fn days_of(&self, walk: DaysWalk) -> SaveDays<D> {
+    /// What was read, to be saved.
+    pub fn save_read_days(&self, walk: DaysWalk) -> SaveDays<D> {
         SaveDays {
             disk: self.journal.disk.clone(),
-            content: walk.content,
+            content: walk.into_content(),
         }
+    }
+
+    /// All days of use, to be saved. Costs a look at every queue used since its record was written.
+    pub fn save_days(&self) -> SaveDays<D> {
+        let mut walk = DaysWalk::default();
+        self.read_days(&mut walk, u32::MAX);
+        self.save_read_days(walk)
     }
 }
 

@@ -4,12 +4,15 @@ use super::{LogOptions, LogStore, OpenError, Partitions, StoreDirectory};
 use crate::store::reference::{
     ExportError, ExportSource, ExportedNotification, ExportedQueue, Statistics,
 };
-use crate::store::{Id, IdKind, Location, Message, ServiceRecord, Store};
+use crate::store::{Id, IdKind, Location, Message, ServiceRecord, Store, Totals};
 use std::sync::Arc;
 
 /// All shards of a directory, none of which is changed.
 #[derive(Debug)]
-pub struct ExportedStore(Vec<LogStore>);
+pub struct ExportedStore {
+    shards: Vec<LogStore>,
+    statistics: Option<Statistics>,
+}
 
 impl ExportedStore {
     /// Reads all shards; `partitions` knows the homes for as many as there are.
@@ -20,7 +23,23 @@ impl ExportedStore {
     ) -> Result<Self, OpenError> {
         let shards = 0..directory.shards();
         let stores = shards.map(|shard| directory.read_shard(shard, partitions, options));
-        stores.collect::<Result<_, _>>().map(Self)
+        Ok(Self {
+            shards: stores.collect::<Result<_, _>>()?,
+            statistics: None,
+        })
+    }
+
+    /// What is held altogether.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        let shards = self.shards.iter();
+        shards.for_each(|store| totals += store.totals());
+        totals
+    }
+
+    /// Adds counters, which no store keeps.
+    pub fn set_statistics(&mut self, statistics: Statistics) {
+        self.statistics = Some(statistics);
     }
 }
 
@@ -29,7 +48,7 @@ impl ExportSource for ExportedStore {
         &mut self,
         each: &mut dyn FnMut(&ServiceRecord) -> Result<(), ExportError>,
     ) -> Result<(), ExportError> {
-        for store in &self.0 {
+        for store in &self.shards {
             let mut services: Vec<_> = store.services().collect();
             // The same order in every export.
             services.sort_by_key(|service| service.id);
@@ -42,7 +61,7 @@ impl ExportSource for ExportedStore {
         &mut self,
         each: &mut dyn FnMut(ExportedQueue<'_>) -> Result<(), ExportError>,
     ) -> Result<(), ExportError> {
-        for store in &self.0 {
+        for store in &self.shards {
             for slot in store.queues() {
                 each(ExportedQueue {
                     record: &store.queue(slot),
@@ -58,7 +77,7 @@ impl ExportSource for ExportedStore {
         &mut self,
         each: &mut dyn FnMut(&Id, &Message<'_>) -> Result<(), ExportError>,
     ) -> Result<(), ExportError> {
-        for store in &self.0 {
+        for store in &self.shards {
             let mut next = store.next_with_messages(None);
             while let Some(slot) = next {
                 let id = store.queue(slot).recipient_id;
@@ -73,7 +92,7 @@ impl ExportSource for ExportedStore {
         &mut self,
         each: &mut dyn FnMut(ExportedNotification<'_>) -> Result<(), ExportError>,
     ) -> Result<(), ExportError> {
-        for store in &self.0 {
+        for store in &self.shards {
             for (notifier_id, notes) in store.notes() {
                 let Some(Location::Queue(slot)) = store.find(IdKind::Notifier, &notifier_id) else {
                     continue;
@@ -93,8 +112,7 @@ impl ExportSource for ExportedStore {
         Ok(())
     }
 
-    /// None: counters are kept in memory.
     fn statistics(&mut self) -> Result<Option<Statistics>, ExportError> {
-        Ok(None)
+        Ok(self.statistics.take())
     }
 }

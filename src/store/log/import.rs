@@ -4,10 +4,12 @@
 //! whenever the process ends, there is all of it or nothing.
 
 use super::manifest::{Manifest, generation};
-use super::rehome::STORE_FOLDER;
+use super::origin::Origin;
+use super::rehome::{DAMAGED, STORE_FOLDER};
 use super::rehome_error::{RehomeError, at};
 use super::targets::Targets;
 use super::{Directory, LogOptions, Partitions};
+use crate::store::hand_over;
 use crate::store::reference::{ImportSink, SinkError, Statistics};
 use crate::store::{
     ActiveDays, Id, LinkContent, Message, Note, QueueRecord, ServiceRecord, StoreError, Totals,
@@ -27,17 +29,19 @@ pub struct ImportedStore<'a> {
     /// Gone once everything is durable.
     targets: Option<Targets>,
     progress: &'a mut dyn FnMut(u64, u64),
+    statistics: &'a mut dyn FnMut(&Statistics),
 }
 
 impl<'a> ImportedStore<'a> {
     /// Begins a store of some shards in a state directory. `progress` is told the bytes read and
-    /// the bytes to be read.
+    /// the bytes to be read; `statistics` gets counters, which no store keeps.
     pub fn begin(
         state: &Path,
         shards: u16,
         partitions: &Arc<dyn Partitions>,
         options: &LogOptions,
         progress: &'a mut dyn FnMut(u64, u64),
+        statistics: &'a mut dyn FnMut(&Statistics),
     ) -> Result<Self, RehomeError> {
         remove_unfinished(state)?;
         let mut this = Self {
@@ -45,23 +49,29 @@ impl<'a> ImportedStore<'a> {
             manifest: Manifest::first(shards),
             targets: None,
             progress,
+            statistics,
         };
         let path = state.join(UNFINISHED_FOLDER);
         Directory::open(&path).map_err(at(&path))?;
         let first = generation(&path, this.manifest.generation);
         this.targets = Some(Targets::begin(&first, shards, partitions, options)?);
+        // Whoever starts next can remove this if it stays.
+        hand_over(state, &path);
         Ok(this)
     }
 
     /// Puts the store in the place of one that holds nothing, and tells what it holds.
-    pub fn publish(mut self) -> Result<Totals, RehomeError> {
+    pub fn publish(mut self, origin: Origin) -> Result<Totals, RehomeError> {
         let unfinished = self.state.join(UNFINISHED_FOLDER);
         let totals = match self.targets.take() {
             Some(targets) => targets.complete()?,
             None => Totals::default(),
         };
+        self.manifest.origin = origin;
         self.manifest.write(&unfinished)?;
+        hand_over(&self.state, &unfinished);
         let path = self.state.join(STORE_FOLDER);
+        keep_damaged(&self.state, &path)?;
         remove(&path)?;
         fs::rename(&unfinished, &path).map_err(at(&path))?;
         let state = File::open(&self.state).map_err(at(&self.state))?;
@@ -81,6 +91,31 @@ impl Drop for ImportedStore<'_> {
         // The next one removes what stays.
         let _ = remove_unfinished(&self.state);
     }
+}
+
+/// Moves what was kept of damaged logs out of a store that is to go.
+fn keep_damaged(state: &Path, store: &Path) -> Result<(), RehomeError> {
+    let entries = match fs::read_dir(store) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(at(store))?,
+    };
+    for entry in entries {
+        let kept = entry.map_err(at(store))?.path();
+        if kept.extension().is_some_and(|end| end == DAMAGED)
+            && let Some(name) = kept.file_name()
+        {
+            let name = format!("{STORE_FOLDER}.{}", name.display());
+            let free = (1..).map(|n| match n {
+                1 => state.join(&name),
+                _ => state.join(format!("{name}-{n}")),
+            });
+            if let Some(moved) = free.into_iter().find(|path: &PathBuf| !path.exists()) {
+                fs::rename(&kept, &moved).map_err(at(&kept))?;
+                tracing::warn!("the damaged logs are kept in {}", moved.display());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Removes what an import left that did not come to its end.
@@ -132,8 +167,9 @@ impl ImportSink for ImportedStore<'_> {
         taken(self.targets()?.put_note(notifier_id, note))
     }
 
-    /// Nothing: counters begin with each start; days of use come with the queues.
-    fn statistics(&mut self, _: &Statistics) -> Result<(), SinkError> {
+    /// Days of use come with the queues.
+    fn statistics(&mut self, statistics: &Statistics) -> Result<(), SinkError> {
+        (self.statistics)(statistics);
         Ok(())
     }
 

@@ -13,7 +13,7 @@ pub(super) const RESERVED_SEGMENTS: usize = 2;
 /// Of those, how many are not for compaction either, which must not starve what it waits for.
 const RESERVED_FROM_COMPACTION: usize = 1;
 /// This part of a segment's end is only for what frees space.
-const MARGIN: usize = 16;
+pub(super) const MARGIN: usize = 16;
 
 /// What a record is for when space runs out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +104,10 @@ pub struct Journal<D: Disk> {
     pub(super) removed: BTreeSet<u16>,
     /// Preparing failed; nothing is tried before the caller has let some time pass.
     pub(super) failed: bool,
+    /// Segments of a cut, which stay as they are.
+    pub(super) pinned: BTreeSet<u16>,
+    /// Those of them that nobody needs any more and that may be used again.
+    pub(super) outlived: Vec<u16>,
 }
 
 impl<D: Disk> Journal<D> {
@@ -131,6 +135,8 @@ impl<D: Disk> Journal<D> {
             preparing: None,
             removed: BTreeSet::new(),
             failed: false,
+            pinned: BTreeSet::new(),
+            outlived: Vec::new(),
         }
     }
 
@@ -209,6 +215,12 @@ impl<D: Disk> Journal<D> {
     fn head_len(&self, log: LogId) -> Option<usize> {
         let file = self.log(log).segments.back()?;
         Some(self.segment(*file)?.memory.bytes().len())
+    }
+
+    /// Bytes that the segment that is written still takes.
+    pub(super) fn room_at_head(&self, log: LogId) -> usize {
+        let len = self.head_len(log).unwrap_or(0);
+        len.saturating_sub(self.log(log).end)
     }
 
     /// Makes sure that records of `bytes` together will be taken by one log.
@@ -448,12 +460,21 @@ impl<D: Disk> Journal<D> {
                 break;
             }
             self.retired.pop_front();
-            if let Some(segment) = self.segment_mut(file) {
-                segment.header = None;
-                segment.live = 0;
+            if self.pinned.contains(&file) {
+                self.outlived.push(file);
+            } else {
+                self.reuse(file);
             }
-            self.add_unused(file);
         }
+    }
+
+    /// Keeps a segment for later use that nobody needs any more.
+    pub(super) fn reuse(&mut self, file: u16) {
+        if let Some(segment) = self.segment_mut(file) {
+            segment.header = None;
+            segment.live = 0;
+        }
+        self.add_unused(file);
     }
 
     /// Keeps a segment for later use, unless it has another size than is wanted now.

@@ -5,6 +5,7 @@
 
 use super::Directory;
 use super::disk::Disk;
+use super::origin::Origin;
 use super::rehome_error::{RehomeError, at, damaged};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -16,7 +17,7 @@ pub(super) const MANIFEST: &str = "manifest.json";
 /// Version of the manifest.
 const VERSION: u32 = 1;
 
-/// Which directory counts, and how many shards it has.
+/// Which directory counts, how many shards it has, and where what is in it comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -26,7 +27,11 @@ pub struct Manifest {
     pub generation: u64,
     /// Shards in it.
     pub shards: u16,
-    /// CRC-32C of the numbers before, each in eight bytes; absent when written by hand.
+    /// Where what is in them comes from.
+    #[serde(default, skip_serializing_if = "Origin::is_unknown")]
+    pub origin: Origin,
+    /// CRC-32C of the numbers before, each in eight bytes, and of the origin as it is written when
+    /// there is one; absent when written by hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     crc: Option<u32>,
 }
@@ -34,26 +39,34 @@ pub struct Manifest {
 impl Manifest {
     /// What a store begins with.
     pub(super) fn first(shards: u16) -> Self {
-        Self::new(1, shards)
+        Self::new(1, shards, Origin::default())
     }
 
-    /// What names a directory with some shards.
-    pub(super) fn new(generation: u64, shards: u16) -> Self {
-        let mut this = Self {
+    /// What comes after it, with another number of shards.
+    pub(super) fn next(&self, shards: u16) -> Self {
+        Self::new(self.generation + 1, shards, self.origin.clone())
+    }
+
+    fn new(generation: u64, shards: u16, origin: Origin) -> Self {
+        Self {
             version: VERSION,
             generation,
             shards,
+            origin,
             crc: None,
-        };
-        this.crc = Some(this.checksum());
-        this
+        }
     }
 
-    fn checksum(&self) -> u32 {
-        [self.version.into(), self.generation, self.shards.into()]
+    fn checksum(&self) -> Result<u32, serde_json::Error> {
+        let origin = match self.origin.is_unknown() {
+            true => Vec::new(),
+            false => serde_json::to_vec(&self.origin)?,
+        };
+        let numbers = [self.version.into(), self.generation, self.shards.into()]
             .map(u64::to_le_bytes)
             .iter()
-            .fold(0, |crc, bytes| crc32c::crc32c_append(crc, bytes))
+            .fold(0, |crc, bytes| crc32c::crc32c_append(crc, bytes));
+        Ok(crc32c::crc32c_append(numbers, &origin))
     }
 
     /// Reads the manifest of a directory of logs; `None` when nothing was ever there.
@@ -71,10 +84,15 @@ impl Manifest {
             Err(error) => return Err(at(&file)(error)),
         };
         let this: Self = serde_json::from_slice(&bytes).map_err(|e| refuse(e.to_string()))?;
-        if this.version != VERSION || this.shards == 0 {
-            return Err(refuse(format!("version {} is not known", this.version)));
+        if this.version != VERSION {
+            let version = this.version;
+            return Err(RehomeError::Version { file, version });
         }
-        if this.crc.is_some_and(|crc| crc != this.checksum()) {
+        if this.shards == 0 {
+            return Err(refuse("it has no shards".to_owned()));
+        }
+        let checksum = this.checksum().map_err(|e| refuse(e.to_string()))?;
+        if this.crc.is_some_and(|crc| crc != checksum) {
             return Err(refuse("its checksum is another".to_owned()));
         }
         let current = generation(path, this.generation);
@@ -95,7 +113,10 @@ impl Manifest {
     /// Replaces the manifest of a directory of logs, durably.
     pub(super) fn write(&self, path: &Path) -> Result<(), RehomeError> {
         let file = path.join(MANIFEST);
-        let bytes = serde_json::to_vec(self).map_err(|e| damaged(&file, e.to_string()))?;
+        let failed = |e: serde_json::Error| damaged(&file, e.to_string());
+        let mut this = self.clone();
+        this.crc = Some(self.checksum().map_err(failed)?);
+        let bytes = serde_json::to_vec(&this).map_err(failed)?;
         let disk = Directory::open(path).map_err(at(path))?;
         disk.replace(MANIFEST, &mut std::iter::once(bytes))
             .map_err(at(&file))

@@ -14,9 +14,9 @@ use std::collections::BTreeMap;
 use std::io;
 
 /// The file, beside the segments.
-pub(super) const FILE: &str = "notifications";
+pub const FILE: &str = "notifications";
 /// First bytes of the file; the last one is the version.
-const MAGIC: [u8; 8] = *b"smp-ntf\x01";
+pub const MAGIC: [u8; 8] = *b"smp-ntf\x01";
 /// Length and checksum in front of a batch.
 const HEAD_LEN: usize = 8;
 /// The note is boxed when it leaves.
@@ -66,7 +66,8 @@ impl NotesBatch {
         HEAD_LEN + self.content.len()
     }
 
-    fn finish(self) -> Vec<u8> {
+    /// Its form in the file.
+    pub fn finish(self) -> Vec<u8> {
         let len = u32::try_from(self.content.len()).unwrap_or(u32::MAX);
         let mut bytes = Vec::with_capacity(self.len());
         bytes.extend_from_slice(&len.to_le_bytes());

@@ -7,7 +7,7 @@
 use super::damage::{Damage, OnDamage};
 use super::disk::Disk;
 use super::import::remove_unfinished;
-use super::manifest::{Manifest, generation, generations, shard_of};
+use super::manifest::{MANIFEST, Manifest, generation, generations, shard_of};
 use super::rehome_error::{RehomeError, at};
 use super::targets::Targets;
 use super::{Directory, LogOptions, LogStore, OpenError, Partitions};
@@ -19,6 +19,11 @@ use std::sync::Arc;
 
 /// Directory of all logs in the state directory.
 pub const STORE_FOLDER: &str = "smp-server-store";
+/// Follows the name of a generation that is to be kept although it does not count.
+const KEEP: &str = "keep";
+/// Follows the name of a generation that was kept.
+pub(super) const DAMAGED: &str = "damaged";
+
 /// What was moved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RehomeReport {
@@ -33,8 +38,8 @@ pub struct RehomeReport {
 /// The logs in a state directory.
 #[derive(Debug, Clone)]
 pub struct StoreDirectory {
-    path: PathBuf,
-    manifest: Manifest,
+    pub(super) path: PathBuf,
+    pub(super) manifest: Manifest,
 }
 
 impl StoreDirectory {
@@ -79,6 +84,16 @@ impl StoreDirectory {
     /// Number of shards the logs were written by.
     pub fn shards(&self) -> u16 {
         self.manifest.shards
+    }
+
+    /// The directory of all logs.
+    pub fn root(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file that says which generation counts.
+    pub fn manifest_file(&self) -> PathBuf {
+        self.path.join(MANIFEST)
     }
 
     /// The directory of a shard.
@@ -137,7 +152,7 @@ impl StoreDirectory {
         options: &LogOptions,
     ) -> Result<(RehomeReport, PathBuf), RehomeError> {
         let old = generation(&self.path, self.manifest.generation);
-        let kept = old.with_extension("damaged");
+        let kept = old.with_extension(DAMAGED);
         let shards = self.shards();
         let report = self.rewrite(shards, partitions, options, OnDamage::Skip)?;
         Ok((report, kept))
@@ -163,7 +178,7 @@ impl StoreDirectory {
         options: &LogOptions,
         on_damage: OnDamage,
     ) -> Result<RehomeReport, RehomeError> {
-        let next = Manifest::new(self.manifest.generation + 1, shards);
+        let next = self.manifest.next(shards);
         let old = generation(&self.path, self.manifest.generation);
         let new = generation(&self.path, next.generation);
         let written = self.write_generation(&new, shards, partitions, options, on_damage);
@@ -172,12 +187,15 @@ impl StoreDirectory {
             let _ = fs::remove_dir_all(&new);
         }
         let report = written.map_err(|error| self.explain(error))?;
+        if on_damage == OnDamage::Skip {
+            // From the manifest on the old directory does not count: this tells that it is kept.
+            let mark = old.with_extension(KEEP);
+            fs::write(&mark, []).map_err(at(&mark))?;
+            let directory = fs::File::open(&self.path).map_err(at(&self.path))?;
+            directory.sync_all().map_err(at(&self.path))?;
+        }
         next.write(&self.path)?;
         self.manifest = next;
-        if on_damage == OnDamage::Skip {
-            let kept = old.with_extension("damaged");
-            fs::rename(&old, &kept).map_err(at(&old))?;
-        }
         self.remove_others()?;
         Ok(report)
     }
@@ -229,12 +247,19 @@ impl StoreDirectory {
         }
     }
 
-    /// Removes generations that do not count.
+    /// Removes generations that do not count, but for those that are to be kept.
     fn remove_others(&self) -> Result<(), RehomeError> {
         let current = generation(&self.path, self.manifest.generation);
         for (_, path) in generations(&self.path).map_err(at(&self.path))? {
-            if path != current {
+            let mark = path.with_extension(KEEP);
+            let is_marked = mark.try_exists().map_err(at(&mark))?;
+            if path != current && is_marked {
+                fs::rename(&path, path.with_extension(DAMAGED)).map_err(at(&path))?;
+            } else if path != current {
                 fs::remove_dir_all(&path).map_err(at(&path))?;
+            }
+            if is_marked {
+                fs::remove_file(&mark).map_err(at(&mark))?;
             }
         }
         Ok(())

@@ -28,6 +28,18 @@ pub enum RehomeError {
         /// Why.
         reason: String,
     },
+    /// The logs were written by a later release.
+    #[error(
+        "{} has format {version}, which this release does not know: start the release that wrote \
+         it, or restore a backup of this one",
+        file.display()
+    )]
+    Version {
+        /// The manifest.
+        file: PathBuf,
+        /// Its format.
+        version: u32,
+    },
     /// What was read could not be written again.
     #[error("cannot write a shard: {0}")]
     Store(#[from] StoreError),

@@ -190,13 +190,14 @@ impl Slots {
         }
     }
 
-    /// Slots of a range whose days of use are newer than their records.
+    /// Of some slots, those whose days of use are newer than their records.
     pub fn with_new_days(&self, slots: Range<u32>) -> impl Iterator<Item = u32> {
-        let first = slots.start / 64;
         let words = self.new_days.iter().zip(0_u32..);
-        let words = words.take(slots.end.div_ceil(64) as usize);
+        let skipped = slots.start as usize / 64;
+        let taken = (slots.end as usize).div_ceil(64);
         words
-            .skip(first as usize)
+            .take(taken)
+            .skip(skipped)
             .filter(|(bits, _)| **bits != 0)
             .flat_map(|(bits, word)| {
                 (0..64)

@@ -1,6 +1,6 @@
 //! The files that a reference server starts from.
 
-use super::file_names::{MESSAGES, NOTIFICATIONS, STATISTICS, STORE_LOG};
+use super::file_names::{JOURNAL, MESSAGES, NOTIFICATIONS, STATISTICS, STORE_LOG, STORE_LOG_START};
 use super::message_log::write_message_line;
 use super::notification_log::write_notification_line;
 use super::statistics::Statistics;
@@ -229,7 +229,16 @@ struct Files<'a> {
 
 impl<'a> Files<'a> {
     fn new(directory: &'a Path) -> Result<Self, ExportError> {
-        for name in [STORE_LOG, MESSAGES, NOTIFICATIONS, STATISTICS] {
+        let in_the_way = [
+            STORE_LOG,
+            // Read in place of the store log, and in place of the messages.
+            STORE_LOG_START,
+            JOURNAL,
+            MESSAGES,
+            NOTIFICATIONS,
+            STATISTICS,
+        ];
+        for name in in_the_way {
             let path = directory.join(name);
             if path.try_exists().map_err(failed(&path))? {
                 return Err(ExportError::Exists(path));

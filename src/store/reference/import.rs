@@ -44,8 +44,13 @@ pub fn import_dir(
 }
 
 /// Reports what [`import_dir`] would, and keeps nothing.
-pub fn check_dir(directory: &Path, options: &ImportOptions) -> Result<ImportReport, ImportError> {
-    import_dir(directory, options, &mut Nowhere)
+/// `progress` is told the bytes read and the bytes to be read.
+pub fn check_dir(
+    directory: &Path,
+    options: &ImportOptions,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<ImportReport, ImportError> {
+    import_dir(directory, options, &mut Nowhere(progress))
 }
 
 /// An import under way.
@@ -365,7 +370,7 @@ impl<'a> Import<'a> {
                 begun += 1;
             }
             if !self.is_known(&queue.recipient_id) {
-                warnings.add(&queue.name, None, Reason::UnknownQueue);
+                warnings.add(&queue.name, None, Reason::Gone);
                 return Ok(());
             }
             let (mut expired, mut refused) = (0, 0);
@@ -417,7 +422,7 @@ impl<'a> Import<'a> {
                 key = secret.map(|secret| (id, BoxKey::from(secret)));
             }
             let Some((_, key)) = &key else {
-                let reason = Reason::UnknownQueue;
+                let reason = Reason::Gone;
                 self.report.warnings.add(NOTIFICATIONS, line, reason);
                 continue;
             };

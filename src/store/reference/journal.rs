@@ -19,6 +19,11 @@ use thiserror::Error;
 const STATE_TAIL: u64 = 512;
 /// Characters of a recipient id in each part of a queue's path.
 const PATH_PARTS: [usize; 5] = [2, 2, 2, 2, 24];
+/// So many of them, the last ones, are not told: ids of queues do not belong into logs. The others
+/// lead to the directory.
+const HIDDEN_PARTS: usize = 2;
+/// What is told instead.
+const HIDDEN: &str = "…";
 
 /// A journal that cannot be read.
 #[derive(Debug, Error)]
@@ -37,7 +42,7 @@ pub struct JournalQueue {
     pub recipient_id: Id,
     /// The directory.
     pub path: PathBuf,
-    /// The directory relative to the state directory, for warnings.
+    /// The directory relative to the state directory, for warnings: without most of the id.
     pub name: String,
 }
 
@@ -157,7 +162,11 @@ fn visit_level<E: From<JournalError>>(
     for name in names {
         let path = directory.join(&name);
         let name = name.to_string_lossy();
-        let shown = format!("{shown}/{name}");
+        let shown = match parts.len() {
+            ..HIDDEN_PARTS if shown.ends_with(HIDDEN) => shown.to_owned(),
+            ..HIDDEN_PARTS => format!("{shown}/{HIDDEN}"),
+            _ => format!("{shown}/{name}"),
+        };
         let id = format!("{id_begin}{name}");
         if name.len() != *part || !path.is_dir() {
             warnings.add(&shown, None, Reason::NotAJournal);
@@ -232,7 +241,7 @@ fn read_state(
         .rsplit(|b| *b == b'\n')
         .map(|line| State::parse(line).ok().filter(State::is_valid));
     let (last, before) = (lines.next().flatten(), lines.next().flatten());
-    let shown = format!("{}/{name}", queue.name);
+    let shown = format!("{}/queue_state", queue.name);
     match (last, before) {
         (Some(state), _) => Ok(Some(state)),
         (None, Some(state)) => {

@@ -17,10 +17,11 @@ mod message_run;
 mod notification_log;
 mod packed;
 mod replay;
+mod source_files;
 mod statistics;
 mod store_log;
 mod text;
-mod time_text;
+pub mod time_text;
 mod warning;
 mod warning_log;
 
@@ -41,6 +42,7 @@ pub use message_log::{EmptyBody, LoggedMessage, parse_message_line, write_messag
 pub use message_run::MessageRun;
 pub use notification_log::{parse_notification_line, write_notification_line};
 pub use replay::{Refusal, Replay, Replayed, replay};
+pub use source_files::{SourceFile, changed_files, source_files};
 pub use statistics::{
     Numbers, ProxyStatistics, ServiceStatistics, Statistics, StatisticsError, StatisticsSections,
 };

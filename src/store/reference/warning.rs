@@ -26,9 +26,12 @@ pub enum Reason {
     /// The receiver of the import has one of the ids already.
     #[error("skipped: identifier in use")]
     InUse,
-    /// A message or notification for a queue that the store log does not have.
+    /// A message for a queue that the store log does not have.
     #[error("skipped: the queue does not exist")]
     UnknownQueue,
+    /// A notification for a notifier, or a journal of a queue, that is not there any more.
+    #[error("skipped: whom this is for does not exist any more")]
+    Gone,
     /// The queue had no room for the message.
     #[error("skipped: the queue is full")]
     QueueFull,
@@ -67,6 +70,33 @@ pub enum Reason {
     LostMessages(u64),
 }
 
+impl Reason {
+    /// Whether somebody may miss something. What is no loss is told and costs nothing: the queue is
+    /// gone, or what counts was found elsewhere.
+    pub fn is_loss(&self) -> bool {
+        match self {
+            Self::Refused(Refusal::DeletedQueue | Refusal::NoNotifier)
+            | Self::Gone
+            | Self::CompactionUnfinished
+            | Self::NotAJournal
+            | Self::TornState
+            | Self::Beyond(_) => false,
+            Self::Malformed(_)
+            | Self::Refused(_)
+            | Self::UnusableLink
+            | Self::InUse
+            | Self::UnknownQueue
+            | Self::QueueFull
+            | Self::NotForThisQueue
+            | Self::OldMessages
+            | Self::NoState
+            | Self::NoMessages
+            | Self::Short(_)
+            | Self::LostMessages(_) => true,
+        }
+    }
+}
+
 /// Where an import met what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
@@ -84,7 +114,8 @@ impl fmt::Display for Warning {
         if let Some(line) = self.line {
             write!(f, ":{line}")?;
         }
-        write!(f, ": {}", self.reason)
+        let weight = if self.reason.is_loss() { "" } else { "note: " };
+        write!(f, ": {weight}{}", self.reason)
     }
 }
 
@@ -93,12 +124,13 @@ impl fmt::Display for Warning {
 pub struct Warnings {
     list: Vec<Warning>,
     count: u64,
+    losses: u64,
     log: Option<WarningLog>,
 }
 
 impl PartialEq for Warnings {
     fn eq(&self, other: &Self) -> bool {
-        (&self.list, self.count) == (&other.list, other.count)
+        (&self.list, self.count, self.losses) == (&other.list, other.count, other.losses)
     }
 }
 
@@ -122,6 +154,7 @@ impl Warnings {
 
     fn push(&mut self, warning: Warning) {
         self.count += 1;
+        self.losses += u64::from(warning.reason.is_loss());
         if self.list.len() < MAX_WARNINGS {
             self.list.push(warning);
         } else if let Some(log) = &mut self.log {
@@ -132,6 +165,8 @@ impl Warnings {
     /// Adds those that another list has kept, and the number of the others.
     pub(super) fn append(&mut self, other: Self) {
         self.count += other.count - other.list.len() as u64;
+        let kept = other.list.iter().filter(|kept| kept.reason.is_loss());
+        self.losses += other.losses - kept.count() as u64;
         other
             .list
             .into_iter()
@@ -151,5 +186,10 @@ impl Warnings {
     /// How many there were.
     pub fn count(&self) -> u64 {
         self.count
+    }
+
+    /// How many of them are losses.
+    pub fn losses(&self) -> u64 {
+        self.losses
     }
 }

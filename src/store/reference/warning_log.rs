@@ -1,8 +1,10 @@
 //! A file with all warnings of an import that met many.
 
 use super::warning::Warning;
-use std::fs::File;
+use crate::store::hand_over;
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The file, made when the first warning is written.
@@ -39,7 +41,15 @@ impl WarningLog {
     }
 
     fn begin(&mut self, before: &[Warning], warning: &Warning) -> io::Result<()> {
-        let mut file = BufWriter::new(File::create(&self.path)?);
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let file = options.open(&self.path)?;
+        // One that is there already keeps its mode.
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        if let Some(directory) = self.path.parent() {
+            hand_over(directory, &self.path);
+        }
+        let mut file = BufWriter::new(file);
         for warning in before.iter().chain([warning]) {
             writeln!(file, "{warning}")?;
         }

@@ -40,11 +40,11 @@ fn request(method: Method, path: &str, headers: &[(HeaderName, &str)]) -> Reques
 }
 
 fn get(folder: &Folder, path: &str) -> Response {
-    folder.answer(&request(Method::GET, path, &[]), false)
+    folder.answer(&request(Method::GET, path, &[]))
 }
 
 fn get_with(folder: &Folder, path: &str, headers: &[(HeaderName, &str)]) -> Response {
-    folder.answer(&request(Method::GET, path, headers), false)
+    folder.answer(&request(Method::GET, path, headers))
 }
 
 fn of(response: &Response, name: HeaderName) -> &str {
@@ -128,12 +128,12 @@ fn repeated_slashes_redirect() {
 fn only_reading_is_supported() {
     let (_dir, folder) = site();
     for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
-        let response = folder.answer(&request(method, "/", &[]), false);
+        let response = folder.answer(&request(method, "/", &[]));
         assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
         assert_eq!(response.body(), "Only GET or HEAD is supported");
         assert_eq!(of(&response, ALLOW), "GET, HEAD");
     }
-    let response = folder.answer(&request(Method::HEAD, "/", &[]), false);
+    let response = folder.answer(&request(Method::HEAD, "/", &[]));
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(of(&response, CONTENT_LENGTH), "12");
     assert!(response.body().is_empty());
@@ -208,16 +208,13 @@ fn every_response_is_guarded() {
     let (_dir, folder) = site();
     for path in ["/", "/nothing", "/../x", "//", "/media/"] {
         let asked = request(Method::GET, path, &[]);
-        for tls in [false, true] {
-            let response = folder.answer(&asked, tls);
-            let policy = of(&response, CONTENT_SECURITY_POLICY);
-            assert!(policy.starts_with("default-src 'none'; "));
-            assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"));
-            assert_eq!(of(&response, X_CONTENT_TYPE_OPTIONS), "nosniff");
-            assert_eq!(of(&response, REFERRER_POLICY), "no-referrer");
-            let strict = of(&response, STRICT_TRANSPORT_SECURITY);
-            assert_eq!(!strict.is_empty(), tls);
-        }
+        let response = folder.answer(&asked);
+        let policy = of(&response, CONTENT_SECURITY_POLICY);
+        assert!(policy.starts_with("default-src 'none'; "));
+        assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"));
+        assert_eq!(of(&response, X_CONTENT_TYPE_OPTIONS), "nosniff");
+        assert_eq!(of(&response, REFERRER_POLICY), "no-referrer");
+        assert!(!response.headers().contains_key("strict-transport-security"));
     }
 }
 

@@ -161,3 +161,20 @@ fn an_unknown_commit_is_not_shown() {
     let page = page(&settings(FULL), build);
     assert_eq!(rows(&page)[0], ("Server version", "1.2.3"));
 }
+
+#[test]
+fn of_long_addresses_the_beginning_is_shown() {
+    let address = format!("simplex:/contact#/?v=2&smp={}%3D&ä=1", "x".repeat(60));
+    assert!(!link(&address).contains('…'));
+    let longer = format!("{address}&more={}", "y".repeat(50));
+    let shown: String = longer.chars().take(ADDRESS_LEN).collect();
+    let expected = format!(
+        "<a href=\"{}\" rel=\"noopener noreferrer\">{}…</a>",
+        escape(&longer),
+        escape(&shown)
+    );
+    assert_eq!(link(&longer), expected);
+    // Not even half of a character is shown.
+    let umlauts = format!("https://{}", "ä".repeat(93));
+    assert!(link(&umlauts).contains(&format!(">https://{}…<", "ä".repeat(92))));
+}

@@ -7,12 +7,15 @@ use crate::runtime::core::idle::MAX_ASKED;
 fn a_connection_is_idle_since_its_last_block() {
     let cores = cores(1, QueuePlacement::Local);
     let Peer { connection, .. } = Peer::open(&cores[0], 1);
-    let opened = connection.last_active.get();
-    // The clock may be coarse.
-    while connection.idle_for() == Duration::ZERO {}
-    connection.note_activity();
-    assert!(connection.last_active.get() > opened);
-    assert!(connection.idle_for() <= opened.elapsed());
+    let notes = [Connection::note_received, Connection::note_sent];
+    for note in notes {
+        let before = connection.received.get().max(connection.sent.get());
+        // The clock may be coarse.
+        while connection.idle_for() == Duration::ZERO {}
+        note(&connection);
+        assert!(connection.received.get().max(connection.sent.get()) > before);
+        assert!(connection.idle_for() <= before.elapsed());
+    }
 }
 
 /// Lets the clock, which may be coarse, go on for all of them.
@@ -114,11 +117,13 @@ fn a_connection_that_speaks_before_the_shards_have_answered_stays() {
     let peers = [1, 2].map(|slot| Peer::open(&cores[0], slot));
     for peer in &peers {
         peer.create(&cores);
-        peer.connection.last_active.set(Instant::now() - 2 * hour);
+        let long_ago = Instant::now() - 2 * hour;
+        peer.connection.received.set(long_ago);
+        peer.connection.sent.set(long_ago);
     }
     cores[0].begin_idle_round(hour);
     assert_eq!(walk(&cores[0]), IdleProgress::Done);
-    peers[0].connection.note_activity();
+    peers[0].connection.note_received();
     settle(&cores);
     assert_eq!(closed(&peers), [false, true]);
 }

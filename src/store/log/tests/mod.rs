@@ -1,5 +1,6 @@
 mod codec;
 mod corruption;
+mod cut;
 mod fake;
 mod model;
 mod moves;

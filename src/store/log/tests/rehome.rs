@@ -3,7 +3,7 @@
 use super::model::{content, record};
 use crate::protocol::handshake::ServiceRole;
 use crate::store::log::store::queue_ids;
-use crate::store::log::{Disk, LogOptions, LogStore, Partitions, Promise, StoreDirectory};
+use crate::store::log::{Disk, LogOptions, LogStore, Origin, Partitions, Promise, StoreDirectory};
 use crate::store::{ActiveDays, Id, IdKind, Location, Message, MessageKind, ServiceRecord, Store};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -273,6 +273,49 @@ fn what_is_damaged_is_skipped_only_when_asked_and_kept() {
         assert_eq!(before.get(id), Some(words));
     }
     assert_eq!(after.len(), before.len() - 1);
+
+    // Killed before the damaged logs had their name.
+    let root = state.path().join("smp-server-store");
+    let shard = kept.with_extension("");
+    fs::rename(&kept, &shard).unwrap();
+    fs::write(root.join("generation-1.keep"), "").unwrap();
+    let directory = StoreDirectory::open(state.path(), 1).unwrap();
+    assert!(kept.join("shard-0000").is_dir() && !shard.exists());
+    assert!(!root.join("generation-1.keep").exists());
+    assert_eq!(everything(&directory), after);
+
+    // Killed before the manifest was replaced: the damaged logs still count, and are no longer
+    // marked.
+    fs::write(root.join("generation-2.keep"), "").unwrap();
+    let mut directory = StoreDirectory::open(state.path(), 1).unwrap();
+    assert_eq!(everything(&directory), after);
+    directory.rehome(2, &partitions(2), &options()).unwrap();
+    assert!(!root.join("generation-2.damaged").exists() && !root.join("generation-2").exists());
+    assert!(kept.is_dir());
+}
+
+#[test]
+fn where_a_store_comes_from_goes_with_it() {
+    let state = tempfile::tempdir().unwrap();
+    let mut directory = StoreDirectory::open(state.path(), 1).unwrap();
+    assert_eq!(*directory.origin(), Origin::default());
+    fill(&directory, 4);
+    let origin = Origin {
+        key_check: Some("check".to_owned()),
+        imported: Some(Vec::new()),
+    };
+    directory.set_origin(origin.clone()).unwrap();
+    directory.rehome(3, &partitions(3), &options()).unwrap();
+    let mut directory = StoreDirectory::open(state.path(), 1).unwrap();
+    assert_eq!(*directory.origin(), origin);
+    let before = everything(&directory);
+    let rekeyed = "other".to_owned();
+    directory
+        .rekey(rekeyed, &partitions(3), &options())
+        .unwrap();
+    let directory = StoreDirectory::open(state.path(), 1).unwrap();
+    assert_eq!(directory.origin().key_check.as_deref(), Some("other"));
+    assert_eq!(everything(&directory), before);
 }
 
 #[test]
@@ -290,6 +333,23 @@ fn a_shard_or_a_manifest_that_is_missing_does_not_begin_anew() {
     fs::remove_file(root.join("manifest.json")).unwrap();
     let error = StoreDirectory::open(state.path(), 2).unwrap_err();
     assert!(error.to_string().contains("manifest.json"), "{error}");
+}
+
+#[test]
+fn logs_of_a_later_release_are_left_alone() {
+    let state = tempfile::tempdir().unwrap();
+    StoreDirectory::open(state.path(), 1).unwrap();
+    let manifest = state.path().join("smp-server-store/manifest.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let later = text.replace("\"version\":1", "\"version\":2");
+    fs::write(&manifest, &later).unwrap();
+    let error = StoreDirectory::open(state.path(), 1).unwrap_err();
+    let expected = format!(
+        "{} has format 2, which this release does not know: start the release that wrote it",
+        manifest.display()
+    );
+    assert!(error.to_string().starts_with(&expected), "{error}");
+    assert_eq!(fs::read_to_string(&manifest).unwrap(), later);
 }
 
 #[test]
@@ -374,14 +434,12 @@ fn any_damage_of_a_manifest_is_refused_and_removes_nothing() {
             r#"{"version":1,"generation":1,"shards":1}"#,
             "there are 2 shards, not 1",
         ),
-        (
-            r#"{"version":2,"generation":1,"shards":2}"#,
-            "version 2 is not known",
-        ),
     ] {
         let error = by_hand(text).unwrap_err();
         assert!(error.contains(reason) && error.contains(advised), "{error}");
     }
+    let later = by_hand(r#"{"version":2,"generation":1,"shards":2}"#).unwrap_err();
+    assert!(later.contains("has format 2"), "{later}");
     let directory = by_hand(advised).unwrap();
     assert_eq!(everything(&directory), before);
 }

@@ -158,7 +158,9 @@ fn files_are_for_their_owner_alone() {
 
 #[test]
 fn nothing_is_overwritten() {
-    for name in [STORE_LOG, MESSAGES, NOTIFICATIONS, STATISTICS] {
+    let read_instead = [STORE_LOG_START, JOURNAL];
+    let written = [STORE_LOG, MESSAGES, NOTIFICATIONS, STATISTICS];
+    for name in written.into_iter().chain(read_instead) {
         let out = tempfile::tempdir().unwrap();
         fs::write(out.path().join(name), "").unwrap();
         let error = export(out.path(), &mut Recorder::default()).unwrap_err();

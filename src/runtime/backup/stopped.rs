@@ -1,0 +1,109 @@
+//! A backup of a relay that does not run; the caller holds the lock of the state directory.
+
+use super::error::{BackupError, writing};
+use super::files::list;
+use super::writer::{BackupWriter, Facts, SECRET};
+use super::{BackupManifest, CONFIGURATION, Places, STATISTICS_FILES, in_state, state_path};
+use crate::relay::Partitioner;
+use crate::runtime::partition_key;
+use crate::store::log::{DAYS_FILE, LogOptions, NOTES_FILE, Partitions, Promise, StoreDirectory};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Makes a backup. The store is read first, so that no damaged one is taken for a good backup.
+pub fn back_up_stopped(
+    places: &Places,
+    target: &Path,
+    configuration: bool,
+) -> Result<BackupManifest, BackupError> {
+    let state = &places.state;
+    let store = StoreDirectory::find(state)?.ok_or_else(|| BackupError::NoStore(state.clone()))?;
+    let key = partition_key::of_store(state, Some(&store))?;
+    let homes: Arc<dyn Partitions> = Arc::new(Partitioner::new(&key, store.shards()));
+    let totals = store.totals(&homes, &read_only())?;
+    let sources = places.sources(&store, configuration);
+    let mut writer = BackupWriter::begin(target, &sources)?;
+    let mut segments = Vec::new();
+    for shard in 0..store.shards() {
+        let folder = store.shard(shard);
+        let in_use = store.segments_in_use(shard).map_err(writing(&folder))?;
+        segments.extend(in_use.into_iter().map(|name| folder.join(name)));
+    }
+    for segment in &segments {
+        let len = segment.metadata().map_err(writing(segment))?.len();
+        writer.plan(len);
+    }
+    for segment in segments {
+        copy_state(&mut writer, state, &segment)?;
+    }
+    for shard in 0..store.shards() {
+        for name in [DAYS_FILE, NOTES_FILE] {
+            let file = store.shard(shard).join(name);
+            if file.try_exists().map_err(writing(&file))? {
+                copy_state(&mut writer, state, &file)?;
+            }
+        }
+    }
+    copy_rest(&mut writer, places, &store)?;
+    if configuration {
+        copy_configuration(&mut writer, places)?;
+    }
+    writer.finish(Facts {
+        shards: store.shards(),
+        queues: totals.queues,
+        messages: totals.messages,
+        configuration,
+    })
+}
+
+/// How a store is read that will not be written.
+pub(super) fn read_only() -> LogOptions {
+    LogOptions {
+        segment_len: crate::store::log::MIN_SEGMENT_LEN,
+        promise: Promise::Disk,
+        index_key: rand::random(),
+    }
+}
+
+fn copy_state(writer: &mut BackupWriter, state: &Path, file: &Path) -> Result<(), BackupError> {
+    let path = state_path(state, file).ok_or_else(|| BackupError::Name(file.to_owned()))?;
+    writer.copy(file, path, SECRET, None)
+}
+
+/// Copies what all shards share.
+pub(super) fn copy_rest(
+    writer: &mut BackupWriter,
+    places: &Places,
+    store: &StoreDirectory,
+) -> Result<(), BackupError> {
+    let state = &places.state;
+    copy_state(writer, state, &store.manifest_file())?;
+    copy_state(writer, state, &state.join(partition_key::FILE))?;
+    for name in STATISTICS_FILES {
+        let statistics = state.join(name);
+        // A new relay has none.
+        if statistics.try_exists().map_err(writing(&statistics))? {
+            writer.copy(&statistics, in_state(name), SECRET, None)?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies the configuration with certificates and keys.
+pub(super) fn copy_configuration(
+    writer: &mut BackupWriter,
+    places: &Places,
+) -> Result<(), BackupError> {
+    let from = &places.configuration;
+    for path in list(from).map_err(writing(from))? {
+        let file = from.join(&path);
+        let name = path
+            .to_str()
+            .ok_or_else(|| BackupError::Name(file.clone()))?;
+        let metadata = file.metadata().map_err(writing(&file))?;
+        let mode = metadata.permissions().mode() & 0o777;
+        writer.copy(&file, format!("{CONFIGURATION}/{name}"), mode, None)?;
+    }
+    Ok(())
+}
