@@ -2,14 +2,18 @@
 
 mod support;
 
+use loadtest::persist::access::{Access, Acks, Service};
 use loadtest::persist::book::Book;
 use loadtest::persist::check::{Findings, Job, check};
 use loadtest::persist::choice::{self, Live};
 use loadtest::persist::command::{Subject, told};
-use loadtest::persist::state::{Operation, Queue, Told};
+use loadtest::persist::service::SERVICE;
+use loadtest::persist::state::{Operation, Queue, Told, ToldNotifier};
+use loadtest::persist::verdict::Kind;
 use loadtest::persist::writer::{Limit, Load, Writer};
-use loadtest::{Client, Options, TlsOptions};
-use smp_server::protocol::Response;
+use loadtest::{Auth, Client, Options, ServiceCredentials, TlsOptions};
+use smp_server::protocol::handshake::ServiceRole;
+use smp_server::protocol::{Command, Response};
 use support::{Server, Setup, run};
 use tempfile::TempDir;
 
@@ -17,8 +21,10 @@ const LOAD: Load = Load {
     connections: 3,
     in_flight: 16,
     queues: 40,
+    quiet: 4,
 };
 const OPERATIONS: u64 = 3000;
+const QUOTA: usize = 10;
 
 /// What becomes of an operation.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,6 +35,7 @@ enum Fate {
 
 struct Bench {
     server: Server,
+    access: Access,
     book: Book,
     _dir: TempDir,
 }
@@ -36,20 +43,33 @@ struct Bench {
 impl Bench {
     /// A server and the book of the operations that were confirmed by it.
     async fn new(seed: u64) -> Self {
-        let server = Setup::default().placed("2", "spread").start();
+        let setup = Setup::default().placed("2", "spread");
+        let setup = setup.set("RELAY", "msg_queue_quota", &QUOTA.to_string());
+        let server = setup.set("RELAY", "ntf_delivery_interval_ms", "20").start();
+        let target = server.target(TlsOptions::default());
+        let credentials = ServiceCredentials::generate(ServiceRole::Notifier).unwrap();
+        let access = Access {
+            acks: Acks::Strict,
+            quota: Some(QUOTA),
+            service: Some(Service {
+                target: target.clone().with_service(credentials),
+                id: None,
+            }),
+            ..Access::new(target, Options::default())
+        };
         let dir = tempfile::tempdir().unwrap();
         let mut book = Book::create(&dir.path().join("ledger"), seed).unwrap();
-        let target = server.target(TlsOptions::default());
-        let writer = Writer::connect(&mut book, &target, Options::default(), LOAD);
+        let writer = Writer::connect(&mut book, &access, LOAD);
         let limit = Limit {
             operations: Some(OPERATIONS),
             until: None,
         };
         let written = writer.await.unwrap().run(limit).await.unwrap();
-        assert_eq!(written.faults, []);
+        assert_eq!(written.findings.faults, []);
         assert_eq!((written.issued, written.uncertain), (written.confirmed, 0));
         Self {
             server,
+            access,
             book,
             _dir: dir,
         }
@@ -62,23 +82,22 @@ impl Bench {
             delete: number % 8 == 0,
         });
         let jobs = jobs.collect();
-        let target = self.server.target(TlsOptions::default());
-        let (book, findings) = check(self.book, &target, Options::default(), 4, jobs)
-            .await
-            .unwrap();
+        let checked = check(self.book, &self.access, 4, jobs).await;
+        let (book, findings) = checked.unwrap();
         (Self { book, ..self }, findings)
     }
 
     /// Operations that would come next, one for each queue that exists.
     fn next(&self) -> Vec<(u32, Operation)> {
         let queues = self.book.queues().iter().filter(|(_, q)| q.state.exists);
-        let next = queues.map(|(number, queue)| {
+        let next = queues.filter_map(|(number, queue)| {
             let live = Live {
                 subscribed: true,
-                delivered: None,
+                quota: Some(QUOTA),
+                ..Live::default()
             };
             let operations = choice::next(&mut choice::rng(7, *number, queue), queue, live);
-            (*number, operations[0])
+            Some((*number, *operations.first()?))
         });
         next.collect()
     }
@@ -114,6 +133,7 @@ fn a_server_that_keeps_everything_is_believed_again_and_again() {
             assert_eq!(findings.tally.queues, queues);
             assert!(findings.tally.proved > queues, "{:?}", findings.tally);
             assert_eq!(findings.tally.reappeared, 0);
+            assert!(findings.tally.notified > 5, "{:?}", findings.tally);
             bench = next;
         }
     });
@@ -152,7 +172,10 @@ fn what_was_confirmed_and_not_done_is_found() {
         for (number, operation) in bench.next() {
             let step = bench.book.issue(number, operation).unwrap();
             let told = match operation {
-                Operation::EnableNotifier => Told::Notifier(vec![9; 24]),
+                Operation::EnableNotifier => Told::Notifier(ToldNotifier {
+                    id: vec![9; 24],
+                    server_dh: [9; 32],
+                }),
                 _ => Told::Nothing,
             };
             bench.book.confirm(number, step, told).unwrap();
@@ -160,7 +183,9 @@ fn what_was_confirmed_and_not_done_is_found() {
         }
         assert!(claimed.len() > 10);
         let (_, findings) = bench.check().await;
-        let mut found: Vec<u32> = findings.faults.iter().map(|(number, _)| *number).collect();
+        let found = findings.faults.iter().map(|(number, _)| *number);
+        // Notifiers that came or went are missed there too.
+        let mut found: Vec<u32> = found.filter(|number| *number != SERVICE).collect();
         found.sort_unstable();
         found.dedup();
         assert_eq!(found, claimed);
@@ -182,9 +207,31 @@ fn what_was_done_and_never_asked_for_is_found() {
         }
         assert!(changed.len() > 10);
         let (_, findings) = bench.check().await;
-        let mut found: Vec<u32> = findings.faults.iter().map(|(number, _)| *number).collect();
+        let found = findings.faults.iter().map(|(number, _)| *number);
+        // Notifiers that came or went are missed there too.
+        let mut found: Vec<u32> = found.filter(|number| *number != SERVICE).collect();
         found.sort_unstable();
         found.dedup();
         assert_eq!(found, changed);
+    });
+}
+
+#[test]
+fn a_notifier_that_its_service_lost_is_missed() {
+    run(async {
+        let bench = Bench::new(5).await;
+        let mut queues = bench.book.queues().iter();
+        let (number, queue) = queues
+            .rfind(|(_, queue)| queue.state.associated)
+            .expect("a queue with a notifier of the service");
+        let made = queue.state.notifier.unwrap();
+        let told = queue.notifier(made).unwrap();
+        let key = bench.book.materials().notifier_key(*number, made).unwrap();
+        let mut client = bench.server.client().await;
+        let command = client.command(&Command::NSub, &told.id, Auth::Sign(&key));
+        assert_eq!(command.await.unwrap(), Response::Sok(None));
+        let (_, findings) = bench.check().await;
+        let found: Vec<_> = findings.faults.iter().map(|(n, f)| (*n, f.kind)).collect();
+        assert_eq!(found, [(SERVICE, Kind::Lost)]);
     });
 }

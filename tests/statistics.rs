@@ -2,12 +2,13 @@
 
 mod support;
 
+use base64::Engine as _;
 use loadtest::Auth;
 use smp_server::control::{SavedStatistics, StatisticsRecord, daily};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
-use support::{Recipient, Server, Setup, expect_ok, run, send};
+use support::{Operator, Recipient, Server, Setup, expect_ok, run, send};
 
 const QUEUES: usize = 3;
 const DAY: i64 = 86_400 * 1_000_000_000;
@@ -180,4 +181,32 @@ fn statistics_that_cannot_be_read_begin_at_zero_and_are_kept() {
     );
     let kept = server.dir().join("var/smp-server-statistics.damaged");
     assert_eq!(fs::read(kept).unwrap(), b"smp-statistics 1 00000000\n{}");
+}
+
+/// The quota of a day is that of the day, not of the process.
+#[test]
+fn queues_blocked_today_count_after_a_kill() {
+    let setup = setup().set("AUTH", "daily_block_queue_quota", "2");
+    let server = setup.start();
+    let queues = run(async {
+        let mut client = server.client().await;
+        Recipient::create_many(&mut client, QUEUES, false).await
+    });
+    let block = |server: &Server, queue: &Recipient| {
+        let id = base64::engine::general_purpose::URL_SAFE.encode(queue.sender_id());
+        Operator::local(server).ask(&format!("block {id} reason=spam"))
+    };
+    for queue in &queues[..2] {
+        assert!(block(&server, queue).starts_with("ok, queue blocked"));
+    }
+    run(await_saved(&server, |saved| saved.blocked_today == 2));
+    let mut server = Server::start_in(server.kill());
+    for _ in 0..2 {
+        let refusal = "error: reached limit of 2 queues blocked daily";
+        assert_eq!(block(&server, &queues[2]), refusal);
+        // Also what was saved on demand.
+        let answer = Operator::local(&server).ask("save");
+        assert!(answer.ends_with("server state saved!"), "{answer}");
+        server = Server::start_in(server.kill());
+    }
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// For the control port: lines of `stats` are `from_time_ns`, `counters`, `active.messages.day`
 /// (daily active queues), `totals` (`qCount` and `qCount 2` both are `totals.queues`; `notifiers`;
 /// `msgCount`; services and their queues) and `waiting_notifications` (`ntfCount` and `ntfCount 2`).
-/// Counters of proxies are zero. Lines of `server-info` are `threads`, `sessions`,
+/// Lines of `server-info` are `threads`, `sessions`,
 /// `message_subscriptions`, `notification_subscriptions`, `getting` (`ProhibitSub`). The quota of
 /// `block` compares with `blocked_today`.
 #[derive(Debug, Clone, Default)]

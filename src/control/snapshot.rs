@@ -1,6 +1,6 @@
 //! What an executor tells about itself.
 
-use super::StepTimes;
+use super::{Durations, StepTimes};
 use crate::relay::{AckTimes, ActiveQueues, Counters, PendingDeliveries, Subscribed};
 use crate::store::Totals;
 use crate::store::log::Footprint;
@@ -48,6 +48,10 @@ pub struct ShardSnapshot {
     pub day: u16,
     /// What of `active` counts only once even after a crash: the store remembers these queues.
     pub durable_active: ActiveQueues,
+    /// How long it took to make changes durable, since start.
+    pub commits: Durations,
+    /// Whether the store gets no more space.
+    pub disk_full: bool,
 }
 
 /// How busy an executor is, and what its store takes.

@@ -1,13 +1,9 @@
 //! How long each step of an executor keeps it: nothing else of the shard happens meanwhile.
 
-use hdrhistogram::Histogram;
+use super::durations::Durations;
 use std::fmt;
 use std::time::Duration;
 
-/// Longest step told apart, in microseconds; longer ones count as that.
-const MAX_MICROS: u64 = 60_000_000;
-/// Significant digits of a duration: 20 KB per kind.
-const DIGITS: u8 = 2;
 /// Number of kinds.
 const KINDS: usize = 4;
 
@@ -40,79 +36,55 @@ impl fmt::Display for StepKind {
     }
 }
 
-#[derive(Debug, Clone)]
-struct Times {
-    /// Microseconds. Constant bounds are valid, so there always is one.
-    histogram: Option<Histogram<u64>>,
-    total: Duration,
-}
-
-impl Default for Times {
-    fn default() -> Self {
-        Self {
-            histogram: Histogram::new_with_bounds(1, MAX_MICROS, DIGITS).ok(),
-            total: Duration::ZERO,
-        }
-    }
-}
-
 /// Durations of steps by kind, of one executor or of several together.
 #[derive(Debug, Clone, Default)]
-pub struct StepTimes([Times; KINDS]);
+pub struct StepTimes([Durations; KINDS]);
 
 impl StepTimes {
     /// Notes a step.
     pub fn record(&mut self, kind: StepKind, duration: Duration) {
-        let times = &mut self.0[kind as usize];
-        times.total += duration;
-        if let Some(histogram) = &mut times.histogram {
-            let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-            histogram.saturating_record(micros.clamp(1, MAX_MICROS));
-        }
+        self.0[kind as usize].record(duration);
     }
 
     /// Adds the steps of another executor.
     pub fn merge(&mut self, other: &Self) {
         for (times, more) in self.0.iter_mut().zip(&other.0) {
-            times.total += more.total;
-            if let (Some(histogram), Some(more)) = (&mut times.histogram, &more.histogram) {
-                // The same bounds everywhere, so adding cannot fail.
-                let _ = histogram.add(more);
-            }
+            times.merge(more);
         }
+    }
+
+    /// The steps of a kind.
+    pub fn of(&self, kind: StepKind) -> &Durations {
+        &self.0[kind as usize]
     }
 
     /// Number of steps.
     pub fn count(&self, kind: StepKind) -> u64 {
-        self.histogram(kind).map_or(0, Histogram::len)
+        self.of(kind).count()
     }
 
     /// Time that all steps took together.
     pub fn total(&self, kind: StepKind) -> Duration {
-        self.0[kind as usize].total
+        self.of(kind).total()
     }
 
     /// Longest time of all but the longest steps: 0.99 leaves out one in a hundred, 1 none.
     pub fn quantile(&self, kind: StepKind, quantile: f64) -> Duration {
-        let steps = self.histogram(kind).filter(|steps| !steps.is_empty());
-        let micros = steps.map_or(0, |steps| steps.value_at_quantile(quantile));
-        Duration::from_micros(micros)
-    }
-
-    fn histogram(&self, kind: StepKind) -> Option<&Histogram<u64>> {
-        self.0[kind as usize].histogram.as_ref()
+        self.of(kind).quantile(quantile)
     }
 }
 
 impl fmt::Display for StepTimes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, kind) in StepKind::ALL.into_iter().enumerate() {
-            let [middle, most, longest] = [0.5, 0.999, 1.0].map(|q| self.quantile(kind, q));
+            let quantiles = [0.5, 0.99, 0.999, 1.0];
+            let [middle, most, nearly_all, longest] = quantiles.map(|q| self.quantile(kind, q));
             let separator = if i == 0 { "" } else { "; " };
             let count = self.count(kind);
             write!(
                 f,
-                "{separator}{kind}: {count}, p50 {middle:?}, p99.9 {most:?}, longest {longest:?}"
+                "{separator}{kind}: {count}, p50 {middle:?}, p99 {most:?}, p99.9 {nearly_all:?}, \
+                 longest {longest:?}"
             )?;
         }
         Ok(())

@@ -169,8 +169,10 @@ impl Control {
             match self.ask(shard, request).await {
                 ControlReply::Order(OperatorAnswer::Elsewhere(other)) => shard = other,
                 ControlReply::Order(answer) => {
-                    // The quota of blocked queues must not forget them.
-                    self.saves.request();
+                    if matches!(order, Order::Block(_)) {
+                        // The quota must not forget it.
+                        self.saves.request();
+                    }
                     return answer;
                 }
                 _ => break,

@@ -25,6 +25,7 @@ use super::save::SaveRequests;
 use super::steps::Steps;
 use super::storage::StoreWatch;
 use crate::config::values::QueuePlacement;
+use crate::control::Durations;
 use crate::protocol::batch::MAX_BATCH_ITEMS;
 use crate::relay::{
     Counters, MessageSweep, NotificationSweep, Partitioner, PeerMessage, ServiceSession,
@@ -75,6 +76,8 @@ pub struct Core {
     steps: Rc<Steps>,
     store_watch: StoreWatch,
     save_requests: SaveRequests,
+    /// How long it took to make changes durable.
+    commits: RefCell<Durations>,
     /// Whether the store could not be given more space.
     disk_full: Cell<bool>,
     /// Silent sessions that may have to be closed.
@@ -119,6 +122,7 @@ impl Core {
             steps: Rc::default(),
             store_watch: StoreWatch::default(),
             save_requests: SaveRequests::default(),
+            commits: RefCell::default(),
             disk_full: Cell::new(false),
             idle: RefCell::default(),
             sockets: RefCell::default(),
@@ -287,6 +291,11 @@ impl Core {
     /// Who is to be told of changes in the store.
     pub fn store_watch(&self) -> &StoreWatch {
         &self.store_watch
+    }
+
+    /// Making changes durable took so long.
+    pub fn note_commit(&self, duration: Duration) {
+        self.commits.borrow_mut().record(duration);
     }
 
     /// Everything up to a change is durable: lets the answers go that promise it.

@@ -152,6 +152,11 @@ impl<M> Mesh<M> {
         self.nodes[self.index].waker.register(waker);
     }
 
+    /// Wakes the task of this executor that receives.
+    pub fn rouse(&self) {
+        self.nodes[self.index].waker.wake();
+    }
+
     /// Moves waiting messages to queues that have room again; says whether this ended a
     /// congestion.
     pub fn flush(&self) -> bool {

@@ -13,6 +13,7 @@ mod days;
 mod http;
 pub mod lock;
 mod mesh;
+mod metrics;
 pub mod migration;
 mod notes;
 mod online_credential;

@@ -1,6 +1,7 @@
 //! The ports of a server, taken before anything else is done: whoever has them is told, and a
 //! server that still runs there keeps what it has.
 
+use super::metrics;
 use super::server::RunError;
 use super::web::Web;
 use crate::config::settings::Settings;
@@ -15,6 +16,8 @@ pub struct Ports {
     pub(super) addresses: Vec<SocketAddr>,
     /// Where operators are served, if they are.
     pub(super) control: Option<SocketAddr>,
+    /// Where metrics are served, if they are.
+    pub(super) metrics: Option<SocketAddr>,
     /// The site, if there is one, with its ports.
     pub(super) web: Option<Arc<Web>>,
     /// What keeps other processes away.
@@ -35,11 +38,15 @@ impl Ports {
             .transpose()?;
         let control_address = control.as_ref().map(Reservation::address);
         reservations.extend(control);
+        let metrics = metrics::reserve(settings);
+        let metrics_address = metrics.as_ref().map(Reservation::address);
+        reservations.extend(metrics);
         let (web, of_web) = Web::prepare(settings).unzip();
         reservations.extend(of_web.into_iter().flatten());
         Ok(Self {
             addresses,
             control: control_address,
+            metrics: metrics_address,
             web,
             reservations,
         })

@@ -4,10 +4,20 @@ use super::placement;
 use super::server::{IO_MEMORY, RunError, shard_count};
 use crate::config::Settings;
 use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
+use io_uring::IoUring;
 use std::thread;
+
+/// Whether the kernel gives this process an io_uring: where it does not, executors panic.
+pub(super) fn check_io_uring() -> Result<(), RunError> {
+    match IoUring::new(1) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(RunError::Executor(format!("io_uring: {error}"))),
+    }
+}
 
 /// Makes as many executors as a start would, all at the same time, and gives their number.
 pub fn try_executors(settings: &Settings) -> Result<u16, RunError> {
+    check_io_uring()?;
     let shards = shard_count(settings, placement::allowed_cores().len());
     let make = move || -> Result<(), RunError> {
         let executors = (0..shards).map(|_| {
@@ -19,7 +29,7 @@ pub fn try_executors(settings: &Settings) -> Result<u16, RunError> {
     };
     // What forbids an executor may end the thread that makes it.
     let made = thread::spawn(make).join();
-    made.unwrap_or_else(|_| Err(RunError::Executor("io_uring is missing".to_owned())))?;
+    made.unwrap_or_else(|_| Err(RunError::Executor("io_uring is too old".to_owned())))?;
     Ok(shards)
 }
 
@@ -27,6 +37,11 @@ pub fn try_executors(settings: &Settings) -> Result<u16, RunError> {
 mod tests {
     use super::*;
     use crate::config::ini::IniFile;
+
+    #[test]
+    fn io_uring_can_be_used_for_tests() {
+        check_io_uring().unwrap();
+    }
 
     #[test]
     fn executors_can_be_made_for_tests() {

@@ -7,6 +7,7 @@ use super::partition_key::KeyError;
 use super::placement;
 use super::ports::Ports;
 use super::prepare::{self, Prepared};
+use super::probe;
 use super::service_manager::ServiceManager;
 use super::shard;
 use super::shutdown::Shutdown;
@@ -113,6 +114,7 @@ pub fn run(
     ports: Ports,
     listening: impl FnOnce(&[Served]),
 ) -> Result<(), RunError> {
+    probe::check_io_uring()?;
     let mut signals = supervisor::signals().map_err(RunError::Signals)?;
     let relay = Relay::start(plan, ports)?;
     if relay.supervisor.await_listening(&mut signals)? {
@@ -147,6 +149,8 @@ pub(super) struct Shared {
     pub addresses: Vec<SocketAddr>,
     /// Where the control port is, if it is on.
     pub control_port: Option<SocketAddr>,
+    /// Where metrics are served, if they are.
+    pub metrics: Option<SocketAddr>,
     pub shards: u16,
     pub shutdown: Shutdown,
     /// How often the service manager is to be told that all is well, if it wants to know.
@@ -185,6 +189,7 @@ impl Relay {
         let Ports {
             addresses,
             control: control_address,
+            metrics,
             web,
             reservations,
         } = ports;
@@ -205,6 +210,7 @@ impl Relay {
             key,
             addresses: addresses.clone(),
             control_port: control_address,
+            metrics,
             shards: shard_count,
             shutdown: shutdown.clone(),
             vital_signs: manager.is_some().then(vital_signs::interval),

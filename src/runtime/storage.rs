@@ -170,11 +170,15 @@ impl Core {
 pub async fn keep_durable(core: Rc<Core>, promise: Durability) -> SyncFailed {
     loop {
         let request = core.store_work(LogStore::pending_sync).await;
+        let began = Instant::now();
         let result = glommio::executor()
             .spawn_blocking(move || request.run())
             .await;
         match result {
-            Ok(upto) => core.synced(upto),
+            Ok(upto) => {
+                core.note_commit(began.elapsed());
+                core.synced(upto);
+            }
             Err(failure) => return failure,
         }
         if promise == Durability::Process {
@@ -208,6 +212,7 @@ pub async fn keep_space(core: Rc<Core>) {
                 } else {
                     core.note_space();
                 }
+                core.note_supply();
             }
             Chore::Remove(remove) => {
                 let result = glommio::executor()
@@ -233,6 +238,7 @@ pub async fn maintain(core: Rc<Core>) {
             core.note_space();
         }
         core.store_watch().wake();
+        core.note_supply();
     }
 }
 

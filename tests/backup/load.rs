@@ -2,10 +2,11 @@
 
 use super::program::{back_up, restored};
 use super::support::{Recipient, Server, Setup, expect_ok, run, send};
+use loadtest::persist::access::Access;
 use loadtest::persist::book::Book;
 use loadtest::persist::check::{Job, check};
 use loadtest::persist::writer::{Limit, Load, Writer};
-use loadtest::{Auth, Options, Target, TlsOptions};
+use loadtest::{Auth, Options, TlsOptions};
 use std::fs;
 use std::path::Path;
 use std::thread;
@@ -15,6 +16,7 @@ const LOAD: Load = Load {
     connections: 3,
     in_flight: 24,
     queues: 48,
+    quiet: 8,
 };
 /// Operations confirmed before the first backup.
 const HEAD_START: usize = 300;
@@ -33,17 +35,21 @@ fn confirmed(lines: &[String]) -> usize {
     lines.iter().filter(is_confirmation).count()
 }
 
+fn access(server: &Server) -> Access {
+    Access::new(server.target(TlsOptions::default()), Options::default())
+}
+
 /// Writes until the server goes.
-fn write(target: &Target, ledger: &Path, seed: u64) {
+fn write(access: &Access, ledger: &Path, seed: u64) {
     run(async {
         let mut book = Book::create(ledger, seed).unwrap();
-        let writer = Writer::connect(&mut book, target, Options::default(), LOAD).await;
+        let writer = Writer::connect(&mut book, access, LOAD).await;
         let limit = Limit {
             operations: None,
             until: None,
         };
         let written = writer.unwrap().run(limit).await.unwrap();
-        assert_eq!(written.faults, []);
+        assert_eq!(written.findings.faults, []);
     });
 }
 
@@ -59,7 +65,7 @@ fn ledger_of(before: &[String], after: &[String], path: &Path) {
 /// Compares what starts from a backup with its ledger.
 fn expect_kept(backup: &Path, ledger: &Path) {
     let server = Server::start_in(restored(backup));
-    let target = server.target(TlsOptions::default());
+    let access = access(&server);
     run(async {
         let mut book = Book::open(ledger).unwrap();
         book.begin_epoch().unwrap();
@@ -73,9 +79,7 @@ fn expect_kept(backup: &Path, ledger: &Path) {
             })
             .collect();
         assert!(jobs.len() > 20);
-        let (_, findings) = check(book, &target, Options::default(), 4, jobs)
-            .await
-            .unwrap();
+        let (_, findings) = check(book, &access, 4, jobs).await.unwrap();
         assert_eq!(findings.faults, []);
         assert!(findings.tally.proved > 100, "{:?}", findings.tally);
     });
@@ -84,11 +88,11 @@ fn expect_kept(backup: &Path, ledger: &Path) {
 
 fn nothing_confirmed_is_missing(setup: &Setup, seed: u64) {
     let server = setup.start();
-    let target = server.target(TlsOptions::default());
+    let access = access(&server);
     let notes = TempDir::new().unwrap();
     let (ledger, mut backups) = (notes.path().join("ledger"), Vec::new());
     thread::scope(|scope| {
-        let writer = scope.spawn(|| write(&target, &ledger, seed));
+        let writer = scope.spawn(|| write(&access, &ledger, seed));
         let mut enough = HEAD_START;
         for n in 0..BACKUPS {
             while confirmed(&lines(&ledger)) < enough {

@@ -240,7 +240,7 @@ fn write_line(file: &mut BufWriter<File>, line: &Line) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::persist::state::{Ids, KeyNumber, Message, SecuredBy};
+    use crate::persist::state::{Ids, KeyNumber, Message, SecuredBy, ToldNotifier};
 
     const CREATE: Operation = Operation::Create {
         contact: false,
@@ -254,6 +254,7 @@ mod tests {
             sequence,
             size: 10,
             notify: true,
+            marker: false,
         })
     }
 
@@ -263,7 +264,10 @@ mod tests {
             sender: vec![2; 24],
             server_dh: [3; 32],
             link: None,
-            notifier: Some(vec![4; 24]),
+            notifier: Some(ToldNotifier {
+                id: vec![4; 24],
+                server_dh: [5; 32],
+            }),
         }))
     }
 

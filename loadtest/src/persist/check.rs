@@ -6,14 +6,16 @@ use std::rc::Rc;
 use anyhow::{Context as _, Result};
 use smp_server::protocol::Response;
 
+use super::access::Access;
 use super::book::Book;
 use super::command::{Subject, told};
+use super::notified::Notified;
 use super::observe::Observer;
+use super::service;
 use super::state::{Operation, Queue};
 use super::verdict::{Fault, Judgement, Kind, Tally, judge, judge_newborn};
-use crate::client::{Client, Options};
+use crate::client::Client;
 use crate::executors;
-use crate::target::Target;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -51,60 +53,134 @@ pub struct Job {
 
 /// Checks the queues over as many connections. What was checked is settled in the book; what is
 /// wrong or was never confirmed is forgotten.
+///
+/// Queues whose notifiers may belong to the service of the run are checked by its own connection,
+/// the others by those of clients: so the notifiers stay where they are.
 pub async fn check(
     book: Book,
-    target: &Target,
-    options: Options,
+    access: &Access,
     connections: usize,
     jobs: Vec<Job>,
 ) -> Result<(Book, Findings)> {
+    let by_service = |job: &Job| {
+        let queue = book.queue(job.number);
+        access.service.is_some() && queue.is_ok_and(|queue| queue.association().1)
+    };
+    let (of_service, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(by_service);
     let book = Rc::new(RefCell::new(book));
-    let lanes = connections.clamp(1, jobs.len().max(1));
-    let (next, jobs) = (Rc::new(Cell::new(0)), Rc::new(jobs));
-    let (shared, target) = (Rc::clone(&book), target.clone());
-    let run = move |_| {
+    let lanes = connections.clamp(1, others.len().max(1));
+    let (of_service, others) = (Rc::new(Jobs::new(of_service)), Rc::new(Jobs::new(others)));
+    let (shared, access) = (Rc::clone(&book), access.clone());
+    let run = move |lane| {
         let checker = Checker {
             book: Rc::clone(&shared),
-            password: target.password.clone(),
+            access: access.clone(),
+            notified: Notified::default(),
+            findings: Findings::default(),
+            deletions: Vec::new(),
         };
-        let (next, jobs, target) = (Rc::clone(&next), Rc::clone(&jobs), target.clone());
-        async move {
-            let mut findings = Findings::default();
-            if jobs.is_empty() {
-                return Ok(findings);
-            }
-            let mut client = Client::connect(&target, options).await.context("connect")?;
-            while let Some(job) = jobs.get(next.replace(next.get() + 1)) {
-                let found = checker.check(&mut client, *job).await;
-                let found = found.with_context(|| format!("check queue {}", job.number))?;
-                findings.add(found);
-            }
-            client.close().await.context("close")?;
-            Ok(findings)
-        }
+        let jobs = Rc::clone(if lane == 0 { &of_service } else { &others });
+        async move { checker.run(&jobs, lane == 0).await }
     };
     let mut all = Findings::default();
-    for findings in executors::for_each(0..lanes, lanes, run).await? {
+    for findings in executors::for_each(0..lanes + 1, lanes + 1, run).await? {
         all.add(findings);
     }
     let book = Rc::into_inner(book).context("the book is still in use")?;
     Ok((book.into_inner(), all))
 }
 
+/// What is left to do for the connections that share it.
+struct Jobs {
+    all: Vec<Job>,
+    next: Cell<usize>,
+}
+
+impl Jobs {
+    fn new(all: Vec<Job>) -> Self {
+        let next = Cell::new(0);
+        Self { all, next }
+    }
+
+    fn next(&self) -> Option<Job> {
+        let next = self.next.get();
+        self.next.set(next + 1);
+        self.all.get(next).copied()
+    }
+}
+
+/// One connection that checks.
 struct Checker {
     book: Rc<RefCell<Book>>,
-    password: Option<String>,
+    access: Access,
+    notified: Notified,
+    findings: Findings,
+    /// Queues to delete once their notifications have come.
+    deletions: Vec<u32>,
 }
 
 impl Checker {
-    async fn check(&self, client: &mut Client, job: Job) -> Result<Findings> {
+    async fn run(mut self, jobs: &Jobs, by_service: bool) -> Result<Findings> {
+        let mut service = match by_service {
+            true => self.access.connect_service().await?,
+            false => None,
+        };
+        if let Some(service) = &mut service {
+            self.begin_service(service).await?;
+        }
+        if !jobs.all.is_empty() {
+            let mut client = self.access.connect().await?;
+            while let Some(job) = jobs.next() {
+                let checked = self.check(&mut client, service.as_mut(), job).await;
+                checked.with_context(|| format!("check queue {}", job.number))?;
+                let notified = service.as_mut().unwrap_or(&mut client);
+                self.notified.take_all(notified, &mut self.findings);
+            }
+            let notified = service.as_mut().unwrap_or(&mut client);
+            self.notified.wait(notified, &mut self.findings).await?;
+            for number in std::mem::take(&mut self.deletions) {
+                let fault = self.delete(&mut client, number).await?;
+                self.findings.count(number, fault);
+            }
+            client.close().await.context("close")?;
+        }
+        if let Some(service) = service {
+            service.close().await.context("close")?;
+        }
+        Ok(self.findings)
+    }
+
+    async fn begin_service(&mut self, client: &mut Client) -> Result<()> {
+        let book = Rc::clone(&self.book);
+        let subscribing = {
+            let book = book.borrow();
+            for (number, queue) in book.queues() {
+                if queue.association().1 {
+                    self.notified.know(book.materials(), *number, queue);
+                }
+            }
+            service::associations(&book)
+        };
+        self.findings
+            .add(service::subscribe(client, subscribing).await?);
+        Ok(())
+    }
+
+    async fn check(
+        &mut self,
+        client: &mut Client,
+        service: Option<&mut Client>,
+        job: Job,
+    ) -> Result<()> {
         let number = job.number;
         let (queue, materials, epoch) = {
             let book = self.book.borrow();
             (book.queue(number)?.clone(), book.materials(), book.epoch)
         };
+        self.notified.know(materials, number, &queue);
         let observer = Observer {
             client,
+            service,
             materials,
             number,
             queue: &queue,
@@ -112,37 +188,39 @@ impl Checker {
         if queue.ids.is_none() {
             let creation = queue.pending.front().map(|(_, creation)| *creation);
             let creation = creation.context("a queue without creation")?;
-            let mut findings = Findings::default();
             if let Some(seen) = observer.observe_newborn(creation).await? {
                 let (faults, tally) = judge_newborn(seen.link, seen.accepts);
-                findings.tally = tally;
-                findings.faults = faults.into_iter().map(|f| (number, f)).collect();
+                self.judged(number, faults, tally);
             }
-            self.book.borrow_mut().forget(number)?;
-            return Ok(findings);
+            return self.book.borrow_mut().forget(number);
         }
-        let seen = observer.observe().await?;
+        let (seen, expected) = observer.observe().await?;
         let Judgement {
             faults,
             tally,
             queue,
-        } = judge(&queue, &seen, epoch);
+        } = judge(&queue, &seen, epoch, self.access.acks);
         let wrong = !faults.is_empty();
-        let mut findings = Findings {
-            tally,
-            faults: faults.into_iter().map(|f| (number, f)).collect(),
-        };
+        self.judged(number, faults, tally);
         if wrong {
             // Said once is enough.
-            self.book.borrow_mut().forget(number)?;
-            return Ok(findings);
+            return self.book.borrow_mut().forget(number);
         }
-        let exists = queue.state.exists;
-        self.book.borrow_mut().replace(number, queue)?;
-        if exists && job.delete {
-            findings.count(number, self.delete(client, number).await?);
+        if let Some(expected) = expected {
+            self.notified.expect(expected);
         }
-        Ok(findings)
+        if queue.state.exists && job.delete {
+            self.deletions.push(number);
+        }
+        self.book.borrow_mut().replace(number, queue)
+    }
+
+    /// Adds a judgement whose tally counts its faults already.
+    fn judged(&mut self, number: u32, faults: Vec<Fault>, tally: Tally) {
+        self.findings.add(Findings {
+            tally,
+            faults: faults.into_iter().map(|f| (number, f)).collect(),
+        });
     }
 
     async fn delete(&self, client: &mut Client, number: u32) -> Result<Option<Fault>> {
@@ -153,7 +231,7 @@ impl Checker {
             let queue: &Queue = book.queue(number)?;
             let subject = Subject {
                 materials: book.materials(),
-                password: self.password.as_deref(),
+                password: self.access.target.password.as_deref(),
                 number,
                 queue,
                 delivered: &[],

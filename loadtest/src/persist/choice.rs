@@ -10,8 +10,10 @@ use super::state::{LinkLengths, Message, Operation, Queue, SecuredBy};
 
 /// Longest body, in bytes.
 const MAX_SIZE: u16 = 16_000;
-/// Below the quota of a queue.
+/// Below the usual quota of a queue.
 const MAX_WAITING: usize = 24;
+/// The same of a queue that nobody empties.
+const MAX_WAITING_QUIET: usize = 2;
 /// Most messages that are sent together.
 const MAX_BURST: u32 = 4;
 /// Most keys, links and notifiers that a queue has in its life: a checker asks for all of them.
@@ -31,6 +33,23 @@ pub struct Live {
     pub subscribed: bool,
     /// Number of the message that was delivered and not acknowledged.
     pub delivered: Option<u32>,
+    /// Messages that a queue holds, when that may be tried.
+    pub quota: Option<usize>,
+    /// Whether there is a service to which notifiers may be given.
+    pub service: bool,
+    /// The queue stays, with a few messages that nobody takes.
+    pub quiet: bool,
+}
+
+impl Live {
+    /// Messages that may wait before no others are sent.
+    fn most_waiting(&self) -> usize {
+        match (self.quiet, self.quota) {
+            (true, _) => MAX_WAITING_QUIET,
+            (false, None) => MAX_WAITING,
+            (false, Some(quota)) => quota,
+        }
+    }
 }
 
 /// The random numbers for the next choice of a queue.
@@ -50,14 +69,16 @@ pub fn creation(rng: &mut StdRng) -> Operation {
 }
 
 /// The next operation of a queue that exists and has none pending; several when they are sent
-/// together.
+/// together, and none when a quiet queue has all it may have.
 pub fn next(rng: &mut StdRng, queue: &Queue, live: Live) -> Vec<Operation> {
     let possible = possible(rng, queue, live);
-    let chosen = possible.choose_weighted(rng, |(weight, _)| *weight);
-    let operation = chosen.map_or(Operation::Delete, |(_, operation)| *operation);
-    match operation {
-        Operation::Send(first) => burst(rng, queue, first),
-        operation => vec![operation],
+    match possible.choose_weighted(rng, |(weight, _)| *weight) {
+        Ok((_, Operation::Send(first))) if !first.marker => {
+            let room = live.most_waiting() - queue.state.waiting.len();
+            burst(rng, queue, *first, room)
+        }
+        Ok((_, operation)) => vec![*operation],
+        Err(_) => Vec::new(),
     }
 }
 
@@ -71,12 +92,16 @@ fn possible(rng: &mut StdRng, queue: &Queue, live: Live) -> Vec<(u32, Operation)
         }
     };
     let secured = state.sender_key.is_some();
-    let room = queue.next_sequence < MAX_MESSAGES && state.waiting.len() < MAX_WAITING;
+    let is_full = state.waiting.len() >= live.most_waiting() || state.is_full();
+    let room = queue.next_sequence < MAX_MESSAGES && !is_full;
     let message = message(rng, queue.next_sequence, queue.sent_empty);
     may(room && !state.suspended, 60, Operation::Send(message));
-    may(!live.subscribed, 8, Operation::Subscribe);
+    let at_quota = live.quota == Some(state.waiting.len()) && !state.is_full();
+    let may_exceed = at_quota && !state.suspended && !queue.sent_marker;
+    may(may_exceed, 60, Operation::Send(marker(queue.next_sequence)));
+    may(!live.subscribed && !live.quiet, 8, Operation::Subscribe);
     if let Some(sequence) = live.delivered {
-        may(true, 30, Operation::Acknowledge(sequence));
+        may(!live.quiet, 30, Operation::Acknowledge(sequence));
     }
     let may_secure = !secured && queue.sender_keys.len() < MAX_KNOWN;
     may(may_secure, 4, Operation::Secure(SecuredBy::Recipient));
@@ -100,16 +125,23 @@ fn possible(rng: &mut StdRng, queue: &Queue, live: Live) -> Vec<(u32, Operation)
     let notifiers = queue.notifiers.len() < MAX_KNOWN;
     may(notifiers, 3, Operation::EnableNotifier);
     may(state.notifier.is_some(), 3, Operation::DisableNotifier);
+    let told = state
+        .notifier
+        .is_some_and(|made| queue.notifier(made).is_some());
+    let may_associate = live.service && told && !state.associated;
+    may(may_associate, 6, Operation::Associate);
     let count = rng.random_range(1..=MAX_NEW_KEYS);
     let keys = contact && queue.recipient_keys.len() + usize::from(count) <= MAX_KNOWN;
     may(keys, 3, Operation::ReplaceKeys(count));
-    may(!state.suspended, 1, Operation::Suspend);
-    may(true, if room { 1 } else { 10 }, Operation::Delete);
+    may(!state.suspended && !live.quiet, 1, Operation::Suspend);
+    let idle = !room && live.delivered.is_none();
+    may(!live.quiet, if idle { 10 } else { 1 }, Operation::Delete);
     possible
 }
 
-fn burst(rng: &mut StdRng, queue: &Queue, first: Message) -> Vec<Operation> {
-    let most = MAX_BURST.min(MAX_MESSAGES - first.sequence);
+fn burst(rng: &mut StdRng, queue: &Queue, first: Message, room: usize) -> Vec<Operation> {
+    let room = u32::try_from(room).unwrap_or(u32::MAX);
+    let most = MAX_BURST.min(MAX_MESSAGES - first.sequence).min(room);
     let count = rng.random_range(1..=most.max(1));
     let mut empty = queue.sent_empty || first.size == 0;
     let mut operations = vec![Operation::Send(first)];
@@ -135,6 +167,17 @@ pub fn message(rng: &mut StdRng, sequence: u32, sent_empty: bool) -> Message {
         sequence,
         size,
         notify: rng.random_bool(0.5),
+        marker: false,
+    }
+}
+
+/// A message beyond the quota.
+fn marker(sequence: u32) -> Message {
+    Message {
+        sequence,
+        size: 0,
+        notify: false,
+        marker: true,
     }
 }
 
@@ -152,13 +195,26 @@ fn lengths(rng: &mut StdRng) -> LinkLengths {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::persist::state::{Ids, Told};
+    use crate::persist::state::{Ids, Told, ToldNotifier};
     use std::collections::HashSet;
     use std::mem::discriminant;
+
+    const QUOTA: usize = 8;
+
+    fn told(operation: Operation) -> Told {
+        match operation {
+            Operation::EnableNotifier => Told::Notifier(ToldNotifier {
+                id: vec![0; 24],
+                server_dh: [0; 32],
+            }),
+            _ => Told::Nothing,
+        }
+    }
 
     fn lives(seed: u64) -> Vec<Operation> {
         let mut all = Vec::new();
         for number in 0..60 {
+            let quota = (number % 2 == 0).then_some(QUOTA);
             let mut queue = Queue::default();
             let operation = creation(&mut rng(seed, number, &queue));
             queue.issue(operation);
@@ -175,16 +231,27 @@ mod tests {
                 let live = Live {
                     subscribed: queue.next_step % 2 == 0,
                     delivered: queue.state.waiting.front().map(|m| m.sequence),
+                    quota,
+                    service: true,
+                    quiet: false,
                 };
+                let before = queue.state.clone();
                 for operation in next(&mut rng(seed, number, &queue), &queue, live) {
                     let step = queue.issue(operation);
-                    assert_eq!(queue.confirm(step, Told::Nothing, 0), Some(operation));
+                    let confirmed = queue.confirm(step, told(operation), 0);
+                    assert_eq!(confirmed, Some(operation));
                     all.push(operation);
+                    if let Operation::Send(message) = operation {
+                        assert!(!before.is_full(), "nothing is accepted behind a marker");
+                        let at_quota = quota == Some(before.waiting.len());
+                        assert_eq!(message.marker, at_quota);
+                    }
                 }
-                assert!(queue.next_sequence <= MAX_MESSAGES);
+                let most = quota.map_or(MAX_WAITING, |quota| quota + 1);
+                assert!(queue.state.waiting.len() <= most);
+                assert!(queue.next_sequence <= MAX_MESSAGES + 1);
                 assert!(queue.recipient_keys.len() <= MAX_KNOWN);
                 assert!(queue.links.len() <= MAX_KNOWN && queue.sender_keys.len() <= MAX_KNOWN);
-                assert!(queue.state.waiting.len() < MAX_WAITING + MAX_BURST as usize);
             }
         }
         all
@@ -196,7 +263,9 @@ mod tests {
         assert_eq!(all, lives(1));
         assert_ne!(all, lives(2));
         let kinds: HashSet<_> = all.iter().map(discriminant).collect();
-        assert_eq!(kinds.len(), 13);
+        assert_eq!(kinds.len(), 14);
+        let is_marker = |o: &&Operation| matches!(o, Operation::Send(m) if m.marker);
+        assert!(all.iter().filter(is_marker).count() > 5);
         let sizes = all.iter().filter_map(|o| match o {
             Operation::Send(message) => Some(message.size),
             _ => None,
@@ -206,12 +275,33 @@ mod tests {
     }
 
     #[test]
+    fn a_quiet_queue_stays_and_keeps_a_few_messages() {
+        let live = Live {
+            quiet: true,
+            ..Live::default()
+        };
+        for number in 0..20 {
+            let mut queue = Queue::default();
+            let created = queue.issue(creation(&mut rng(1, number, &queue)));
+            assert!(queue.confirm(created, Told::Nothing, 0).is_some());
+            for _ in 0..500 {
+                for operation in next(&mut rng(1, number, &queue), &queue, live) {
+                    let step = queue.issue(operation);
+                    assert!(queue.confirm(step, told(operation), 0).is_some());
+                }
+            }
+            assert!(queue.state.exists && !queue.state.suspended);
+            assert_eq!(queue.state.waiting.len(), MAX_WAITING_QUIET);
+        }
+    }
+
+    #[test]
     fn a_queue_has_at_most_one_message_without_body() {
         for number in 0..50 {
             let queue = Queue::default();
             let mut rng = rng(3, number, &queue);
             let first = message(&mut rng, 0, false);
-            let empty = burst(&mut rng, &queue, first)
+            let empty = burst(&mut rng, &queue, first, 4)
                 .iter()
                 .filter(|o| matches!(o, Operation::Send(m) if m.size == 0))
                 .count();

@@ -3,10 +3,11 @@
 use anyhow::{Context as _, Result};
 use smp_server::crypto::keys::{PublicAuthKey, X25519SecretKey};
 use smp_server::protocol::command::{ContactLink, LinkData, MessagingLink, NewQueue, QueueRequest};
+use smp_server::protocol::error::ErrorType;
 use smp_server::protocol::{Command, Response};
 
 use super::materials::Materials;
-use super::state::{Ids, KeyNumber, Operation, Queue, SecuredBy, Step, Told};
+use super::state::{Ids, KeyNumber, Operation, Queue, SecuredBy, Step, Told, ToldNotifier};
 use crate::outbox::{Auth, CorrId, Outbox};
 
 /// A queue whose commands are made.
@@ -91,6 +92,14 @@ impl Subject<'_> {
                 self.by_recipient(outbox, &Command::NKey(credentials))
             }
             Operation::DisableNotifier => self.by_recipient(outbox, &Command::NDel),
+            Operation::Associate => {
+                let made = self.queue.state.notifier;
+                let made = made.context("the queue has no notifier")?;
+                let told = self.queue.notifier(made);
+                let told = told.context("the notifier has no id")?;
+                let key = self.materials.notifier_key(self.number, made)?;
+                Ok(outbox.send(&Command::NSub, &told.id, Auth::Sign(&key))?)
+            }
             Operation::ReplaceKeys(count) => {
                 let keys = (0..count).map(|index| {
                     let number = KeyNumber { step, index };
@@ -166,19 +175,34 @@ pub fn told(operation: Operation, response: &Response<'_>) -> Option<Told> {
             sender: ids.sender_id.to_vec(),
             server_dh: ids.dh_key.0,
             link: ids.link_id.as_ref().map(|id| id.to_vec()),
-            notifier: ids.notifier.as_ref().map(|(id, _)| id.to_vec()),
+            notifier: ids.notifier.as_ref().map(|(id, key)| ToldNotifier {
+                id: id.to_vec(),
+                server_dh: key.0,
+            }),
         }))),
-        (Operation::EnableNotifier, Response::Nid { notifier_id, .. }) => {
-            Some(Told::Notifier(notifier_id.to_vec()))
+        (
+            Operation::EnableNotifier,
+            Response::Nid {
+                notifier_id,
+                dh_key,
+            },
+        ) => Some(Told::Notifier(ToldNotifier {
+            id: notifier_id.to_vec(),
+            server_dh: dh_key.0,
+        })),
+        (Operation::Send(message), answer) if message.marker => {
+            matches!(answer, Response::Err(ErrorType::Quota)).then_some(Told::Nothing)
         }
         (Operation::Secure(SecuredBy::Link), Response::Lnk(_))
         | (Operation::Subscribe, Response::Sok(_) | Response::Ok | Response::Msg { .. })
-        | (Operation::Acknowledge(_), Response::Ok | Response::Msg { .. }) => Some(Told::Nothing),
+        | (Operation::Acknowledge(_), Response::Ok | Response::Msg { .. })
+        | (Operation::Associate, Response::Sok(Some(_))) => Some(Told::Nothing),
         (
             Operation::Create { .. }
             | Operation::EnableNotifier
             | Operation::Secure(SecuredBy::Link)
-            | Operation::Subscribe,
+            | Operation::Subscribe
+            | Operation::Associate,
             _,
         ) => None,
         (_, Response::Ok) => Some(Told::Nothing),

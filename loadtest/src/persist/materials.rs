@@ -9,7 +9,7 @@ use smp_server::crypto::message::{ReceivedBody, decrypt_message};
 use smp_server::crypto::smp_box::BoxKey;
 use smp_server::protocol::command::NotifierCredentials;
 
-use super::state::{Ids, KeyNumber, Link, Message, Queue, Step};
+use super::state::{Ids, KeyNumber, Link, Message, Queue, Step, ToldNotifier};
 use crate::body::{self, Bodies, MIN_LEN, Stamp};
 
 /// Most messages of a queue: the first byte of a short body is its number.
@@ -39,6 +39,8 @@ pub struct Received {
     pub size: usize,
     /// Notification flag.
     pub notify: bool,
+    /// When the server got it, in seconds since the Unix epoch.
+    pub time: i64,
 }
 
 /// What a body says of itself.
@@ -105,11 +107,21 @@ impl Materials {
 
     /// What `NEW` and `NKEY` tell of the notifier made by an operation.
     pub fn notifier(self, queue: u32, made: Step) -> Result<NotifierCredentials> {
-        let seed = self.seed(Purpose::NotificationKey, queue, KeyNumber::of(made));
         Ok(NotifierCredentials {
             auth_key: self.notifier_key(queue, made)?.verifying_key().into(),
-            dh_key: X25519SecretKey::from_bytes(seed).public_key(),
+            dh_key: self.notification_secret(queue, made).public_key(),
         })
+    }
+
+    /// Opens the notifications of the notifier made by an operation.
+    pub fn notification_key(self, queue: u32, made: Step, told: &ToldNotifier) -> BoxKey {
+        let server = X25519PublicKey(told.server_dh);
+        BoxKey::from(&self.notification_secret(queue, made).agree(&server))
+    }
+
+    fn notification_secret(self, queue: u32, made: Step) -> X25519SecretKey {
+        let seed = self.seed(Purpose::NotificationKey, queue, KeyNumber::of(made));
+        X25519SecretKey::from_bytes(seed)
     }
 
     /// The recipient's key for message bodies.
@@ -186,15 +198,21 @@ impl Materials {
     ) -> Result<Received> {
         let nonce = <&[u8; 24]>::try_from(msg_id)?;
         Ok(match decrypt_message(key, nonce, boxed)? {
-            ReceivedBody::Message { notify, body, .. } => Received {
+            ReceivedBody::Message {
+                timestamp,
+                notify,
+                body,
+            } => Received {
                 content: self.read(queue, body),
                 size: body.len(),
                 notify,
+                time: timestamp,
             },
-            ReceivedBody::Quota { .. } => Received {
+            ReceivedBody::Quota { timestamp } => Received {
                 content: Content::Quota,
                 size: 0,
                 notify: false,
+                time: timestamp,
             },
         })
     }
@@ -233,6 +251,7 @@ mod tests {
                     sequence,
                     size,
                     notify: false,
+                    marker: false,
                 };
                 let body = materials.body(3, &message);
                 assert_eq!(body.len(), usize::from(size));

@@ -11,6 +11,7 @@ use smp_server::protocol::{Command, Response};
 use super::choice;
 use super::command::sender_public;
 use super::materials::{Content, Materials, Received};
+use super::notified::Expected;
 use super::state::{Ids, KeyNumber, Link, Message, Operation, Queue, Step};
 use super::verdict::{Description, LinkSeen, Observation, SenderKey};
 use crate::client::{Client, unexpected};
@@ -36,10 +37,21 @@ pub struct Newborn {
     pub accepts: bool,
 }
 
+/// What became of a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    Accepted,
+    /// There is a queue, and it has all the messages it may have.
+    Full,
+    Refused,
+}
+
 /// An observer of one queue.
 pub struct Observer<'a> {
     /// Connection of its own: subscriptions of others must not be in its way.
     pub client: &'a mut Client,
+    /// Connection of the service to which the notifiers belong, if they do.
+    pub service: Option<&'a mut Client>,
     /// Derives keys and data.
     pub materials: Materials,
     /// Number of the queue.
@@ -49,8 +61,9 @@ pub struct Observer<'a> {
 }
 
 impl Observer<'_> {
-    /// Looks at a queue whose creation was confirmed.
-    pub async fn observe(mut self) -> Result<Observation> {
+    /// Looks at a queue whose creation was confirmed. Its notifier is subscribed by that, and the
+    /// notification of the message that is sent must come.
+    pub async fn observe(mut self) -> Result<(Observation, Option<Expected>)> {
         let queue = self.queue;
         let ids = queue.ids.as_ref().context("the queue has no ids")?;
         let (recipient_keys, description) = self.ask_recipient(ids).await?;
@@ -59,13 +72,14 @@ impl Observer<'_> {
             sender_key: SenderKey::None,
             links: None,
             accepts: None,
+            by_service: self.service.is_some(),
             messages: Vec::new(),
             secured_with: None,
             sent: None,
             description,
             recipient_keys,
         };
-        let mut key = None;
+        let (mut key, mut expected) = (None, None);
         if let (Some(description), Some(number)) = (description, seen.recipient_keys.first()) {
             let recipient = self.materials.recipient_key(self.number, *number)?;
             if description.secured {
@@ -101,13 +115,45 @@ impl Observer<'_> {
             seen.accepts = Some(self.accepts_any(&ids.sender).await?);
         } else if seen.sender_key != SenderKey::Foreign {
             let mut rng = choice::rng(0, self.number, queue);
-            let message = choice::message(&mut rng, queue.next_sequence, queue.sent_empty);
+            let mut message = choice::message(&mut rng, queue.next_sequence, queue.sent_empty);
             let auth = key.as_ref().map_or(Auth::None, Auth::X25519);
-            let accepts = self.send(&ids.sender, &message, auth).await?;
+            message.notify |= !seen.notifiers.is_empty();
+            // Everything was taken out, so it cannot be full.
+            let accepts = self.send(&ids.sender, &message, auth).await? == Sent::Accepted;
             seen.accepts = Some(accepts);
             seen.sent = accepts.then_some(message);
+            if let ([made], [recipient, ..], true) =
+                (&seen.notifiers[..], &seen.recipient_keys[..], accepts)
+            {
+                let recipient = self.materials.recipient_key(self.number, *recipient)?;
+                expected = self.expect_notification(ids, &recipient, *made).await?;
+            }
         }
-        Ok(seen)
+        Ok((seen, expected))
+    }
+
+    /// The notification of the only message of the queue.
+    async fn expect_notification(
+        &mut self,
+        ids: &Ids,
+        recipient: &SigningKey,
+        made: Step,
+    ) -> Result<Option<Expected>> {
+        let (id, auth) = (&ids.recipient, Auth::Sign(recipient));
+        let (msg_id, boxed) = match self.client.command(&Command::Get, id, auth).await? {
+            Response::Msg { msg_id, boxed } => (msg_id, boxed),
+            other => return Err(unexpected("GET", &other).into()),
+        };
+        let key = self.materials.body_key(self.number, ids);
+        let materials = self.materials;
+        let opened = materials.open(self.number, &key, &msg_id, &mut boxed.into_owned())?;
+        let told = self.queue.notifier(made);
+        Ok(told.map(|notifier| Expected {
+            number: self.number,
+            notifier_id: notifier.id.clone(),
+            msg_id: msg_id.into_owned(),
+            time: opened.time,
+        }))
     }
 
     /// Looks at a queue whose creation was not confirmed.
@@ -133,8 +179,9 @@ impl Observer<'_> {
             sequence: 0,
             size: 1,
             notify: false,
+            marker: false,
         };
-        let accepts = self.send(&sender_id, &message, Auth::None).await?;
+        let accepts = self.send(&sender_id, &message, Auth::None).await? != Sent::Refused;
         Ok(Some(Newborn { link, accepts }))
     }
 
@@ -175,9 +222,10 @@ impl Observer<'_> {
         let commands: Vec<_> = notifiers
             .clone()
             .zip(&keys)
-            .map(|((_, id), key)| (Command::NSub, &id[..], Auth::Sign(key)))
+            .map(|((_, told), key)| (Command::NSub, &told.id[..], Auth::Sign(key)))
             .collect();
-        let answers = self.client.batch(&commands).await?;
+        let client = self.service.as_mut().unwrap_or(&mut self.client);
+        let answers = client.batch(&commands).await?;
         let mut answering = Vec::new();
         for ((made, _), answer) in notifiers.zip(answers) {
             match answer {
@@ -224,6 +272,7 @@ impl Observer<'_> {
                 content: Content::Foreign,
                 size: 0,
                 notify: false,
+                time: 0,
             }));
             let command = Command::Ack { msg_id: &msg_id };
             match self.client.command(&command, id, auth).await? {
@@ -299,15 +348,16 @@ impl Observer<'_> {
         .copied()
     }
 
-    async fn send(&mut self, id: &[u8], message: &Message, auth: Auth<'_>) -> Result<bool> {
+    async fn send(&mut self, id: &[u8], message: &Message, auth: Auth<'_>) -> Result<Sent> {
         let body = self.materials.body(self.number, message);
         let command = Command::Send {
             notify: message.notify,
             body: &body,
         };
         match self.client.command(&command, id, auth).await? {
-            Response::Ok => Ok(true),
-            Response::Err(ErrorType::Auth) => Ok(false),
+            Response::Ok => Ok(Sent::Accepted),
+            Response::Err(ErrorType::Quota) => Ok(Sent::Full),
+            Response::Err(ErrorType::Auth) => Ok(Sent::Refused),
             other => Err(unexpected("SEND", &other).into()),
         }
     }
@@ -318,13 +368,14 @@ impl Observer<'_> {
             sequence: 0,
             size: 1,
             notify: false,
+            marker: false,
         };
-        if self.send(id, &message, Auth::None).await? {
+        if self.send(id, &message, Auth::None).await? != Sent::Refused {
             return Ok(true);
         }
         for number in &self.queue.sender_keys {
             let key = self.materials.sender_key(self.number, *number);
-            if self.send(id, &message, Auth::X25519(&key)).await? {
+            if self.send(id, &message, Auth::X25519(&key)).await? != Sent::Refused {
                 return Ok(true);
             }
         }

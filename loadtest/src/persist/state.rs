@@ -52,6 +52,9 @@ pub struct Message {
     pub size: u16,
     /// Notification flag.
     pub notify: bool,
+    /// It found the queue full: what comes is the marker in its place.
+    #[serde(default)]
+    pub marker: bool,
 }
 
 /// Who secures a queue.
@@ -81,7 +84,7 @@ pub enum Operation {
     },
     /// `KEY`, `SKEY` or `LKEY`.
     Secure(SecuredBy),
-    /// `SEND`.
+    /// `SEND`; of a marker, one that must be refused for the quota.
     Send(Message),
     /// `SUB`.
     Subscribe,
@@ -97,6 +100,8 @@ pub enum Operation {
     EnableNotifier,
     /// `NDEL`.
     DisableNotifier,
+    /// `NSUB` by the service of the run, to which the notifier belongs from then on.
+    Associate,
     /// `RKEY` with as many keys.
     ReplaceKeys(u8),
     /// `OFF`.
@@ -127,6 +132,9 @@ pub struct State {
     pub link: Option<Link>,
     /// Operation that made the notifier.
     pub notifier: Option<Step>,
+    /// Whether the notifier belongs to the service of the run.
+    #[serde(default)]
+    pub associated: bool,
     /// Whether messages are refused.
     pub suspended: bool,
     /// Acknowledged messages that may come again, oldest first: `ACK` promises nothing.
@@ -178,8 +186,15 @@ impl State {
                 }
             }
             Operation::DeleteLink => after.link = None,
-            Operation::EnableNotifier => after.notifier = Some(step),
-            Operation::DisableNotifier => after.notifier = None,
+            Operation::EnableNotifier => {
+                after.notifier = Some(step);
+                after.associated = false;
+            }
+            Operation::DisableNotifier => {
+                after.notifier = None;
+                after.associated = false;
+            }
+            Operation::Associate => after.associated = after.notifier.is_some(),
             Operation::ReplaceKeys(count) => {
                 let numbers = (0..count).map(|index| KeyNumber { step, index });
                 after.recipient_keys = numbers.collect();
@@ -188,6 +203,12 @@ impl State {
             Operation::Delete => after = Self::default(),
         }
         vec![after]
+    }
+
+    /// Whether the newest message is the marker of a full queue: nothing is accepted until the
+    /// queue is empty.
+    pub fn is_full(&self) -> bool {
+        self.waiting.back().is_some_and(|message| message.marker)
     }
 
     /// Acknowledges the oldest waiting message, or one that came again.
@@ -218,8 +239,17 @@ pub struct Ids {
     pub server_dh: [u8; 32],
     /// Link id.
     pub link: Option<Vec<u8>>,
+    /// Notifier.
+    pub notifier: Option<ToldNotifier>,
+}
+
+/// What the answer to `NKEY`, or `NEW`, told of the notifier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldNotifier {
     /// Notifier id.
-    pub notifier: Option<Vec<u8>>,
+    pub id: Vec<u8>,
+    /// The server's key for notifications.
+    pub server_dh: [u8; 32],
 }
 
 /// What an answer told besides success.
@@ -229,8 +259,8 @@ pub enum Told {
     Nothing,
     /// Ids of a new queue.
     Ids(Box<Ids>),
-    /// Id of a new notifier.
-    Notifier(Vec<u8>),
+    /// A new notifier.
+    Notifier(ToldNotifier),
 }
 
 /// A queue of the run.
@@ -250,14 +280,17 @@ pub struct Queue {
     pub next_sequence: u32,
     /// Whether a message without body was sent: only one can be told from others.
     pub sent_empty: bool,
+    /// Whether the quota was exceeded: markers cannot be told from each other either.
+    #[serde(default)]
+    pub sent_marker: bool,
     /// Keys the recipient ever had.
     pub recipient_keys: Vec<KeyNumber>,
     /// Keys the sender ever had.
     pub sender_keys: Vec<KeyNumber>,
     /// Links the queue ever had, each with all its user data.
     pub links: Vec<Link>,
-    /// Notifiers the queue ever had, with their ids as far as they were told.
-    pub notifiers: Vec<(Step, Vec<u8>)>,
+    /// Notifiers the queue ever had, as far as they were told, each with the operation that made it.
+    pub notifiers: Vec<(Step, ToldNotifier)>,
 }
 
 impl Queue {
@@ -277,7 +310,8 @@ impl Queue {
             }
             Operation::Send(message) => {
                 self.next_sequence = message.sequence + 1;
-                self.sent_empty |= message.size == 0;
+                self.sent_empty |= message.size == 0 && !message.marker;
+                self.sent_marker |= message.marker;
             }
             _ => {}
         }
@@ -301,12 +335,12 @@ impl Queue {
         match told {
             Told::Nothing => {}
             Told::Ids(ids) => {
-                if let Some(id) = &ids.notifier {
-                    self.notifiers.push((step, id.clone()));
+                if let Some(notifier) = &ids.notifier {
+                    self.notifiers.push((step, notifier.clone()));
                 }
                 self.ids = Some(*ids);
             }
-            Told::Notifier(id) => self.notifiers.push((step, id)),
+            Told::Notifier(notifier) => self.notifiers.push((step, notifier)),
         }
         let mut steps = self.state.steps(self.contact, step, operation, epoch);
         self.state = steps.pop()?;
@@ -331,9 +365,19 @@ impl Queue {
         self.pending.is_empty()
     }
 
-    /// The id of a notifier that was told.
-    pub fn notifier_id(&self, made: Step) -> Option<&[u8]> {
+    /// The notifier made by an operation, if it was told.
+    pub fn notifier(&self, made: Step) -> Option<&ToldNotifier> {
         let told = self.notifiers.iter().find(|(step, _)| *step == made);
-        told.map(|(_, id)| &id[..])
+        told.map(|(_, notifier)| notifier)
+    }
+
+    /// Whether the notifier belongs to the service of the run: certainly, and possibly.
+    pub fn association(&self) -> (bool, bool) {
+        if self.is_settled() {
+            return (self.state.associated, self.state.associated);
+        }
+        let states = self.candidates(0);
+        let mut all = states.iter().map(|state| state.associated);
+        (all.clone().all(|is| is), all.any(|is| is))
     }
 }

@@ -10,7 +10,9 @@ mod tests;
 
 use std::collections::VecDeque;
 
+pub(super) use self::messages::is;
 pub use self::tally::{Fault, Kind, Tally};
+use super::access::Acks;
 use super::materials::Received;
 use super::state::{Acknowledged, KeyNumber, Link, Message, Queue, State, Step};
 
@@ -62,6 +64,8 @@ pub struct Observation {
     pub notifiers: Vec<Step>,
     /// Whether messages are accepted; `None` when that cannot be asked.
     pub accepts: Option<bool>,
+    /// Whether it was the service of the run that asked the notifiers.
+    pub by_service: bool,
     /// Messages in the order they came. They are acknowledged.
     pub messages: Vec<Received>,
     /// The key with which the observer had to secure the queue to see its link.
@@ -136,12 +140,12 @@ pub fn judge_newborn(link: Option<Option<bool>>, accepts: bool) -> (Vec<Fault>, 
 
 /// Judges a queue whose creation was confirmed. `epoch` is the life of the server that was
 /// observed.
-pub fn judge(queue: &Queue, seen: &Observation, epoch: u32) -> Judgement {
+pub fn judge(queue: &Queue, seen: &Observation, epoch: u32, acks: Acks) -> Judgement {
     // What is pending was issued before the restart, if there was one.
     let candidates = queue.candidates(epoch.saturating_sub(1));
     let mut best = (Comparison::default(), State::default(), 0);
     for (number, candidate) in candidates.into_iter().enumerate() {
-        let comparison = compare(queue, &candidate, seen);
+        let comparison = compare(queue, &candidate, seen, acks);
         if number == 0 || comparison.faults.len() < best.0.faults.len() {
             best = (comparison, candidate, number);
         }
@@ -169,7 +173,7 @@ pub fn judge(queue: &Queue, seen: &Observation, epoch: u32) -> Judgement {
     }
 }
 
-fn compare(queue: &Queue, state: &State, seen: &Observation) -> Comparison {
+fn compare(queue: &Queue, state: &State, seen: &Observation, acks: Acks) -> Comparison {
     let mut found = Comparison::default();
     match (state.exists, seen.description) {
         (false, None) => {
@@ -186,7 +190,7 @@ fn compare(queue: &Queue, state: &State, seen: &Observation) -> Comparison {
         (true, Some(description)) => {
             found.proved += 1;
             compare_settings(queue, state, seen, description, &mut found);
-            messages::compare(state, seen, description.size, &mut found);
+            messages::compare(state, seen, (description.size, acks), &mut found);
         }
     }
     found
@@ -317,7 +321,7 @@ fn compare_notifier(
             Kind::Lost
         };
         // One that was never confirmed cannot be asked for.
-        let answers = queue.notifier_id(step).is_none() || seen.notifiers.contains(&step);
+        let answers = queue.notifier(step).is_none() || seen.notifiers.contains(&step);
         found.fact(description.notifier && answers, kind, || {
             format!("notifier of operation {step}")
         });
@@ -343,7 +347,7 @@ fn settled(queue: &Queue, state: State, seen: &Observation, epoch: u32) -> Queue
     if !state.exists {
         return queue;
     }
-    let came = |message: &Message| seen.messages.iter().any(|r| messages::is(r, message));
+    let came = |message: &Message| seen.messages.iter().any(|r| is(r, message));
     // What did not come again after a restart is gone for good; within a life an acknowledgement
     // may still be lost.
     let mut acknowledged: VecDeque<Acknowledged> = std::mem::take(&mut state.acknowledged);
@@ -359,6 +363,8 @@ fn settled(queue: &Queue, state: State, seen: &Observation, epoch: u32) -> Queue
         }
     }
     state.acknowledged = acknowledged;
+    let answers = state.notifier.is_some_and(|n| seen.notifiers.contains(&n));
+    state.associated = seen.by_service && answers;
     if let Some(number) = seen.secured_with {
         state.sender_key = Some(number);
         queue.sender_keys.push(number);
@@ -369,7 +375,7 @@ fn settled(queue: &Queue, state: State, seen: &Observation, epoch: u32) -> Queue
         }
         state.waiting.push_back(message);
         queue.next_sequence = message.sequence + 1;
-        queue.sent_empty |= message.size == 0;
+        queue.sent_empty |= message.size == 0 && !message.marker;
     }
     queue
 }

@@ -14,16 +14,23 @@ use rand::{Rng as _, SeedableRng as _};
 use smp_server::crypto::smp_box::BoxKey;
 use smp_server::protocol::Response;
 
+use super::access::{Access, Acks};
 use super::book::Book;
+use super::check::Findings;
 use super::choice::{self, Live};
 use super::command::{Subject, told};
-use super::materials::{Content, Received};
+use super::deliverable::acknowledgeable;
+use super::materials::Received;
+use super::notified::Notified;
+use super::service;
 use super::state::{Operation, Queue, Step};
 use super::verdict::{Fault, Kind};
-use crate::client::{Client, Options, within};
+use crate::client::{Client, within};
 use crate::error::ClientError;
 use crate::owned::into_owned;
-use crate::target::Target;
+
+/// One of so many turns is for a quiet queue.
+const QUIET_SHARE: u32 = 24;
 
 /// How much is done at a time.
 #[derive(Debug, Clone, Copy)]
@@ -32,8 +39,11 @@ pub struct Load {
     pub connections: usize,
     /// Queues with something in flight.
     pub in_flight: usize,
-    /// Queues that exist at a time.
+    /// Queues that exist at a time, besides the quiet ones.
     pub queues: usize,
+    /// So many queues, the first ones, are quiet: they stay with a few messages that nobody takes,
+    /// and little is done with them.
+    pub quiet: u32,
 }
 
 /// When the writer stops by itself.
@@ -56,8 +66,20 @@ pub struct Written {
     pub uncertain: usize,
     /// Why the connections ended; nothing when the writer closed them.
     pub lost: Option<ClientError>,
-    /// Answers and messages that cannot be right, with the queue.
-    pub faults: Vec<(u32, Fault)>,
+    /// Bytes of confirmed messages.
+    pub bytes: u64,
+    /// Answers, messages and notifications that cannot be right, with the queue.
+    pub findings: Findings,
+}
+
+impl Written {
+    fn fault(&mut self, number: u32, kind: Kind, what: impl Into<String>) {
+        self.findings.count(number, [Fault::new(kind, what)]);
+    }
+
+    fn is_wrong(&self) -> bool {
+        !self.findings.faults.is_empty()
+    }
 }
 
 /// A queue as the connections know it.
@@ -82,10 +104,14 @@ struct Event {
 /// A running mix.
 pub struct Writer<'a> {
     book: &'a mut Book,
-    target: Target,
+    access: Access,
     load: Load,
     rng: StdRng,
+    /// The last one is that of the service, if there is one.
     clients: Vec<Option<Client>>,
+    /// How many of them are not.
+    ordinary: usize,
+    notified: Notified,
     sessions: BTreeMap<u32, Session>,
     by_recipient_id: HashMap<Vec<u8>, u32>,
     in_flight: HashMap<Vec<u8>, (u32, Step)>,
@@ -95,20 +121,16 @@ pub struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// Connects. Queues of the book that are not settled are left alone.
-    pub async fn connect(
-        book: &'a mut Book,
-        target: &Target,
-        options: Options,
-        load: Load,
-    ) -> Result<Self> {
+    pub async fn connect(book: &'a mut Book, access: &Access, load: Load) -> Result<Self> {
         let mut clients = Vec::with_capacity(load.connections);
         for _ in 0..load.connections.max(1) {
-            let client = Client::connect(target, options).await;
-            clients.push(Some(client.context("connect")?));
+            clients.push(Some(access.connect().await?));
         }
         let mut writer = Self {
+            ordinary: clients.len(),
+            notified: Notified::default(),
             rng: StdRng::seed_from_u64(book.seed.wrapping_add(u64::from(book.epoch) << 32)),
-            target: target.clone(),
+            access: access.clone(),
             load,
             clients,
             sessions: BTreeMap::new(),
@@ -124,13 +146,29 @@ impl<'a> Writer<'a> {
         for number in numbers {
             writer.open_session(number)?;
         }
+        writer.connect_service().await?;
         Ok(writer)
+    }
+
+    async fn connect_service(&mut self) -> Result<()> {
+        let Some(mut client) = self.access.connect_service().await? else {
+            return Ok(());
+        };
+        for (number, queue) in self.book.queues() {
+            if queue.association().1 {
+                self.notified.know(self.book.materials(), *number, queue);
+            }
+        }
+        let told = service::subscribe(&mut client, service::associations(self.book)).await?;
+        self.written.findings.add(told);
+        self.clients.push(Some(client));
+        Ok(())
     }
 
     /// Knows the queue from now on.
     fn open_session(&mut self, number: u32) -> Result<()> {
         let session = self.sessions.entry(number).or_default();
-        session.connection = number as usize % self.clients.len();
+        session.connection = number as usize % self.ordinary;
         if let Some(ids) = &self.book.queue(number)?.ids {
             session.body_key = Some(self.book.materials().body_key(number, ids));
             self.by_recipient_id.insert(ids.recipient.clone(), number);
@@ -147,7 +185,7 @@ impl<'a> Writer<'a> {
                 .operations
                 .is_some_and(|most| w.written.issued >= most)
                 || limit.until.is_some_and(|until| Instant::now() >= until)
-                || !w.written.faults.is_empty()
+                || w.written.is_wrong()
         };
         loop {
             let over = is_over(&self);
@@ -160,6 +198,10 @@ impl<'a> Writer<'a> {
             let events = within(longest, self.events()).await?;
             for event in events {
                 self.take(event)?;
+                if self.written.is_wrong() {
+                    // What follows from it would only hide it.
+                    return Ok(self.written);
+                }
             }
         }
         for client in self.clients.into_iter().flatten() {
@@ -174,9 +216,20 @@ impl<'a> Writer<'a> {
     /// Gives something to do to as many queues as may be busy.
     fn fill(&mut self) -> Result<()> {
         while self.busy < self.load.in_flight {
-            let idle = self.sessions.iter().filter(|(_, s)| s.in_flight == 0);
+            if self.book.next_number() < self.load.quiet {
+                self.create()?;
+                continue;
+            }
+            if self.rng.random_ratio(1, QUIET_SHARE) && self.load.quiet > 0 {
+                let number = self.rng.random_range(0..self.load.quiet);
+                if self.sessions.get(&number).is_some_and(|s| s.in_flight == 0) {
+                    self.go_on(number)?;
+                }
+            }
+            let active = || self.sessions.range(self.load.quiet..);
+            let idle = active().filter(|(_, s)| s.in_flight == 0);
             let idle: Vec<u32> = idle.map(|(number, _)| *number).collect();
-            let room = self.sessions.len() < self.load.queues;
+            let room = active().count() < self.load.queues;
             let create = room && (idle.is_empty() || self.rng.random_ratio(1, 4));
             if create {
                 self.create()?;
@@ -185,7 +238,7 @@ impl<'a> Writer<'a> {
             } else {
                 break;
             }
-            if !self.written.faults.is_empty() {
+            if self.written.is_wrong() {
                 break;
             }
         }
@@ -207,10 +260,10 @@ impl<'a> Writer<'a> {
         let session = self.sessions.entry(number).or_default();
         let delivered = match &session.delivered {
             None => None,
-            Some((received, _)) => match acknowledgeable(queue, received) {
+            Some((received, _)) => match acknowledgeable(queue, received, self.access.acks) {
                 Ok(sequence) => Some(sequence),
                 Err(fault) => {
-                    self.written.faults.push((number, fault));
+                    self.written.findings.count(number, [fault]);
                     return Ok(());
                 }
             },
@@ -218,6 +271,13 @@ impl<'a> Writer<'a> {
         let live = Live {
             subscribed: session.subscribed,
             delivered,
+            // The number of messages in a queue must be known.
+            quota: self
+                .access
+                .quota
+                .filter(|_| self.access.acks == Acks::Strict),
+            service: self.clients.len() > self.ordinary,
+            quiet: number < self.load.quiet,
         };
         let mut rng = choice::rng(self.book.seed, number, queue);
         for operation in choice::next(&mut rng, queue, live) {
@@ -229,10 +289,11 @@ impl<'a> Writer<'a> {
 
     fn send(&mut self, number: u32, step: Step, operation: Operation) -> Result<()> {
         let session = self.sessions.entry(number).or_default();
-        let count = self.clients.len();
+        let count = self.ordinary;
         // What is sent together goes the same way, so that it keeps its order.
         let connection = match operation {
             Operation::Send(_) | Operation::Secure(_) => (session.connection + 1) % count,
+            Operation::Associate => count,
             _ => session.connection,
         };
         let delivered = match operation {
@@ -241,11 +302,15 @@ impl<'a> Writer<'a> {
         };
         let subject = Subject {
             materials: self.book.materials(),
-            password: self.target.password.as_deref(),
+            password: self.access.target.password.as_deref(),
             number,
             queue: self.book.queue(number)?,
             delivered: delivered.as_ref().map_or(&[][..], |(_, id)| id),
         };
+        if operation == Operation::Associate {
+            let queue = self.book.queue(number)?;
+            self.notified.know(self.book.materials(), number, queue);
+        }
         self.written.issued += 1;
         if session.in_flight == 0 {
             self.busy += 1;
@@ -309,9 +374,7 @@ impl<'a> Writer<'a> {
                 other => format!("{other:?}").chars().take(80).collect(),
             };
             let what = format!("operation {step}, {operation:?}, was answered {answer}");
-            self.written
-                .faults
-                .push((number, Fault::new(Kind::Lost, what)));
+            self.written.fault(number, Kind::Lost, what);
             return Ok(());
         };
         match operation {
@@ -321,6 +384,9 @@ impl<'a> Writer<'a> {
         }
         self.book.confirm(number, step, told)?;
         self.written.confirmed += 1;
+        if let Operation::Send(message) = operation {
+            self.written.bytes += u64::from(message.size);
+        }
         match operation {
             Operation::Create { .. } => self.open_session(number)?,
             Operation::Delete => {
@@ -339,6 +405,12 @@ impl<'a> Writer<'a> {
 
     /// Messages concern their queue; ends of subscriptions and the like nobody here.
     fn push(&mut self, event: Event) -> Result<()> {
+        if matches!(event.response, Response::NMsg { .. }) {
+            let findings = &mut self.written.findings;
+            self.notified
+                .take(&event.entity_id, event.response, findings);
+            return Ok(());
+        }
         let Some(&number) = self.by_recipient_id.get(&event.entity_id) else {
             return Ok(());
         };
@@ -354,39 +426,10 @@ impl<'a> Writer<'a> {
         match self.book.materials().open(number, key, msg_id, &mut boxed) {
             Ok(received) => session.delivered = Some((received, msg_id.to_vec())),
             Err(e) => {
-                let fault = Fault::new(Kind::Corrupted, format!("a message does not open: {e}"));
-                self.written.faults.push((number, fault));
+                let what = format!("a message does not open: {e}");
+                self.written.fault(number, Kind::Corrupted, what);
             }
         }
         Ok(())
-    }
-}
-
-/// The number of a delivered message when it is one that may come now.
-fn acknowledgeable(queue: &Queue, received: &Received) -> Result<u32, Fault> {
-    let state = &queue.state;
-    let again = state.acknowledged.iter().map(|a| a.message);
-    let mut expected = again.chain(state.waiting.front().copied());
-    let found = expected.find(|message| match received.content {
-        Content::Message(sequence) => message.sequence == sequence,
-        Content::Empty => message.size == 0,
-        Content::Foreign | Content::Quota => false,
-    });
-    match (
-        found,
-        state
-            .waiting
-            .iter()
-            .any(|m| Content::Message(m.sequence) == received.content),
-    ) {
-        (Some(message), _) => Ok(message.sequence),
-        (None, true) => Err(Fault::new(
-            Kind::Reordered,
-            format!("{received:?} was delivered before older messages"),
-        )),
-        (None, false) => Err(Fault::new(
-            Kind::Corrupted,
-            format!("{received:?} was delivered, which is not in the queue"),
-        )),
     }
 }

@@ -1,44 +1,43 @@
-//! Kill the server at random moments and see that nothing confirmed is lost.
+//! Kill or stop the server at random moments and see that nothing confirmed is lost.
 //!
-//! A round writes to the server, kills it, starts it again on what is left and checks every queue
-//! that was in doubt and some others. In the end all queues are checked. Some starts are killed
-//! too.
+//! A round writes to the server, ends it, starts it again on what is left, perhaps with another
+//! number of shards, and checks every queue that was in doubt and some others. In the end all
+//! queues are checked, before and after a stop in order. Some starts are killed too.
 
+mod plan;
+mod rounds;
 mod server;
+mod store_files;
+mod sweep;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
+use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use rand::seq::IteratorRandom as _;
-use rand::{Rng as _, SeedableRng as _};
+use smp_server::protocol::handshake::ServiceRole;
 
-use self::server::{Relay, Settings};
+use self::plan::Plan;
+use self::rounds::{Rounds, Sums};
+use self::server::Settings;
 use super::persist::{add_tally, print_faults, require_version, verdict, with_book};
 use crate::cli::Common;
-use crate::client::Options;
+use crate::persist::access::Acks;
 use crate::persist::book::Book;
-use crate::persist::check::{self, Findings, Job};
-use crate::persist::writer::{Limit, Load, Writer};
+use crate::persist::check::Findings;
 use crate::report::Report;
+use crate::service::ServiceCredentials;
 
-/// How long the server lives under load.
-const LIFE_MS: std::ops::RangeInclusive<u64> = 50..=800;
-/// One of so many starts is interrupted first.
-const INTERRUPTED_STARTS: u32 = 8;
-/// How long the server lives when its start is interrupted.
-const INTERRUPTED_START_MS: std::ops::RangeInclusive<u64> = 0..=60;
-/// A writer that is still running so long after the end of the server has not noticed it.
-const WRITER_LIMIT: Duration = Duration::from_secs(20);
-/// Queues, beyond those in doubt, that are checked in a round.
-const SAMPLE: usize = 16;
-/// Deleted queues that are remembered to be looked for again.
-const MAX_DELETED: usize = 1000;
-/// The ledger is written anew after as many rounds, so that it stays small.
-const COMPACT_EVERY: u32 = 16;
+/// Messages a queue holds.
+const QUOTA: usize = 16;
+/// Quiet queues for each shard: with fewer than 512 its walks end in their first step.
+const QUIET_PER_SHARD: u32 = 600;
+/// Compaction must have happened when so many segments were filled for each shard.
+const ENOUGH_SEGMENTS: u64 = 12;
+/// The smallest size of a segment, in bytes.
+const SEGMENT: u64 = 1 << 20;
 
 /// What a confirmed operation should survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -56,7 +55,7 @@ pub struct Args {
     #[arg(long)]
     server: PathBuf,
     /// Lives and deaths of the server
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rounds: u32,
     /// The server's setting
     #[arg(long, value_enum, default_value_t = Durability::Disk)]
@@ -64,7 +63,14 @@ pub struct Args {
     /// The server's threads
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     shards: u32,
-    /// Decides lives, samples and the operations of each queue, not their timing [default: random]
+    /// Change the number of threads at one of so many starts; 0 = never
+    #[arg(long, default_value_t = 8)]
+    reshard: u32,
+    /// Whether confirmed acknowledgements may be lost
+    #[arg(long, value_enum, default_value_t = Acks::Strict)]
+    acks: Acks,
+    /// Decides schedule, samples and the operations of each queue, not their timing
+    /// [default: random]
     #[arg(long)]
     seed: Option<u64>,
     /// Keep the server's configuration, state and log and the ledger here [default: a directory
@@ -80,9 +86,19 @@ pub struct Args {
     /// Queues with an operation in flight
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pipeline: u32,
-    /// Queues that exist at a time
+    /// Queues that exist at a time and are much used
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     queues: u32,
+    /// Queues beside them that keep a few messages which nobody takes [default: 600 per shard]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    quiet: Option<u32>,
+}
+
+impl Args {
+    fn quiet(&self) -> u32 {
+        let default = self.shards.saturating_mul(QUIET_PER_SHARD);
+        self.quiet.unwrap_or(default)
+    }
 }
 
 /// Runs all rounds.
@@ -94,6 +110,9 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
     let dir = args.dir.clone();
     let dir = dir.unwrap_or_else(|| std::env::temp_dir().join(name));
     println!("seed {seed}, state in {}", dir.display());
+    let mut rng = StdRng::seed_from_u64(seed);
+    let plan = Plan::new(&mut rng, args.rounds, args.shards, args.reshard);
+    println!("{plan}");
     let settings = Settings {
         binary: args.server.clone(),
         dir: dir.clone(),
@@ -105,20 +124,23 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
         fs::rename(&ledger, dir.join("ledger.old")).context("keep the old ledger")?;
     }
     let book = Book::create(&ledger, seed)?;
-    let (copied, tls) = (args.clone(), common.tls());
-    let outcome = with_book(book, move |book| {
-        let rounds = Rounds {
-            rng: StdRng::seed_from_u64(seed),
-            settings: settings.clone(),
-            args: copied.clone(),
-            options,
-            tls,
-            sums: Sums::default(),
-        };
-        rounds.run(book)
-    });
+    let credentials = ServiceCredentials::generate(ServiceRole::Notifier)?;
+    let rounds = Rounds::new(rng, settings, plan.clone(), args, credentials, common);
+    let outcome = with_book(book, move |book| rounds.clone().run(book));
     let kept = || format!("seed {seed}; state is kept in {}", dir.display());
     let (findings, sums) = outcome.with_context(kept)?;
+    publish(common, &findings, &sums)?;
+    print_faults(&findings.faults);
+    println!("{}", summary(&findings, &sums));
+    verdict(&findings).with_context(|| format!("round {}, {}", sums.rounds, kept()))?;
+    demand_compaction(args, &plan, &sums).with_context(kept)?;
+    if args.dir.is_none() {
+        remove(&dir);
+    }
+    Ok(())
+}
+
+fn publish(common: &Common, findings: &Findings, sums: &Sums) -> Result<()> {
     let mut report = Report::new("crash");
     report.value("rounds", sums.rounds, "");
     report.measured(
@@ -126,16 +148,48 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
         sums.elapsed.as_secs_f64() / f64::from(sums.rounds.max(1)),
         "s",
     );
+    report.value("killed", sums.killed, "");
+    report.value("stopped", sums.stopped, "");
+    report.value("starts interrupted", sums.interrupted, "");
+    report.value("shards changed", sums.moved, "");
+    report.value("segments emptied", sums.emptied, "");
+    report.value("messages copied", sums.copied, "");
     report.value("operations sent", sums.issued, "");
     report.value("operations confirmed", sums.confirmed, "");
     report.value("queues in doubt", sums.uncertain, "");
     add_tally(&mut report, &findings.tally);
-    common.publish(&report)?;
-    print_faults(&findings.faults);
-    verdict(&findings).with_context(|| format!("round {}, {}", sums.rounds, kept()))?;
-    if args.dir.is_none() {
-        remove(&dir);
+    common.publish(&report)
+}
+
+/// The result in one line.
+fn summary(findings: &Findings, sums: &Sums) -> String {
+    let tally = &findings.tally;
+    format!(
+        "crash: {} rounds ({} killed, {} stopped, {} starts interrupted, {} changes of shards), \
+         {} operations confirmed, {} facts proved, {} violations",
+        sums.rounds,
+        sums.killed,
+        sums.stopped,
+        sums.interrupted,
+        sums.moved,
+        sums.confirmed,
+        tally.proved,
+        tally.faults(),
+    )
+}
+
+/// A run that never made the server empty a segment and copy messages has not tested that.
+fn demand_compaction(args: &Args, plan: &Plan, sums: &Sums) -> Result<()> {
+    let enough = ENOUGH_SEGMENTS * SEGMENT * u64::from(plan.most_shards());
+    if args.relay.iter().any(|line| line.contains("segment_mb")) || sums.bytes < enough {
+        println!("too little was written for compaction to be sure: it is not demanded");
+        return Ok(());
     }
+    ensure!(sums.emptied > 0, "no segment of the log was ever emptied");
+    ensure!(
+        sums.copied > 0 || args.quiet() == 0,
+        "no message was ever copied to the leftovers"
+    );
     Ok(())
 }
 
@@ -144,14 +198,17 @@ fn relay_settings(args: &Args) -> Vec<String> {
         Durability::Disk => "disk",
         Durability::Process => "process",
     };
-    let mut settings = vec![
+    // Of a key that is there twice the first counts.
+    let mut settings = args.relay.clone();
+    settings.extend([
         "address = 127.0.0.1".to_owned(),
         format!("durability = {durability}"),
-        format!("shards = {}", args.shards),
+        format!("segment_mb = {}", SEGMENT >> 20),
+        format!("msg_queue_quota = {QUOTA}"),
+        "ntf_delivery_interval_ms = 10".to_owned(),
         // So that commands cross shards.
         "queue_placement = spread".to_owned(),
-    ];
-    settings.extend(args.relay.iter().cloned());
+    ]);
     settings
 }
 
@@ -161,131 +218,68 @@ fn remove(dir: &Path) {
     }
 }
 
-/// What was done in all rounds.
-#[derive(Default)]
-struct Sums {
-    rounds: u32,
-    elapsed: Duration,
-    issued: u64,
-    confirmed: u64,
-    uncertain: u64,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Scenario};
+    use clap::Parser as _;
+    use std::time::Duration;
 
-struct Rounds {
-    rng: StdRng,
-    settings: Settings,
-    args: Args,
-    options: Options,
-    tls: crate::target::TlsOptions,
-    sums: Sums,
-}
+    fn args(line: &str) -> Args {
+        let line = format!("loadtest crash --server x {line}");
+        match Cli::parse_from(line.split_whitespace()).scenario {
+            Scenario::Crash(args) => args,
+            _ => panic!("another scenario"),
+        }
+    }
 
-impl Rounds {
-    async fn run(mut self, mut book: Book) -> Result<(Findings, Sums)> {
-        let started = Instant::now();
+    fn demanded(args: &Args, sums: &Sums) -> bool {
+        let plan = Plan::new(&mut StdRng::seed_from_u64(1), 5, args.shards, 0);
+        demand_compaction(args, &plan, sums).is_err()
+    }
+
+    #[test]
+    fn a_run_without_compaction_fails_when_enough_was_written() {
+        let written = |bytes, emptied, copied| Sums {
+            bytes,
+            emptied,
+            copied,
+            ..Sums::default()
+        };
+        let one = args("");
+        assert!(demanded(&one, &written(12 << 20, 0, 0)));
+        assert!(demanded(&one, &written(12 << 20, 5, 0)));
+        assert!(!demanded(&one, &written(12 << 20, 5, 1)));
+        assert!(!demanded(&one, &written(11 << 20, 0, 0)), "too little");
+        assert!(!demanded(&args("--shards 2"), &written(12 << 20, 0, 0)));
+        let large = args("--relay segment_mb=16");
+        assert!(!demanded(&large, &written(12 << 20, 0, 0)));
+    }
+
+    #[test]
+    fn own_settings_count_before_those_of_the_scenario() {
+        let settings = relay_settings(&args("--relay msg_queue_quota=5"));
+        assert_eq!(settings[0], "msg_queue_quota=5");
+        assert!(settings.contains(&"durability = disk".to_owned()));
+    }
+
+    #[test]
+    fn the_last_line_has_the_sums() {
         let mut findings = Findings::default();
-        let mut relay = self.settings.start()?;
-        for round in 1..=self.args.rounds {
-            self.sums.rounds = round;
-            let outcome = self.round(book, relay).await;
-            let (kept, next, found) = outcome.with_context(|| format!("round {round}"))?;
-            (book, relay) = (kept, next);
-            findings.add(found);
-            if findings.tally.faults() > 0 {
-                break;
-            }
-            if round % COMPACT_EVERY == 0 {
-                book.compact()?;
-                eprintln!("round {round}: {} proved", findings.tally.proved);
-            }
-        }
-        if findings.tally.faults() == 0 {
-            let jobs = self.jobs(&book, usize::MAX);
-            let checked = self.check(book, &relay, jobs).await;
-            findings.add(checked.context("last check")?.1);
-        }
-        relay.stop()?;
-        self.sums.elapsed = started.elapsed();
-        Ok((findings, self.sums))
+        findings.tally.proved = 9;
+        findings.tally.lost = 2;
+        let sums = Sums {
+            rounds: 4,
+            killed: 3,
+            stopped: 1,
+            elapsed: Duration::from_secs(1),
+            ..Sums::default()
+        };
+        let line = summary(&findings, &sums);
+        assert!(
+            line.starts_with("crash: 4 rounds (3 killed, 1 stopped"),
+            "{line}"
+        );
+        assert!(line.ends_with("9 facts proved, 2 violations"), "{line}");
     }
-
-    /// A life under load, its end, and the check of the next life.
-    async fn round(&mut self, mut book: Book, relay: Relay) -> Result<(Book, Relay, Findings)> {
-        let mut findings = Findings::default();
-        let life = Duration::from_millis(self.rng.random_range(LIFE_MS));
-        {
-            let load = Load {
-                connections: self.args.connections as usize,
-                in_flight: self.args.pipeline as usize,
-                queues: self.args.queues as usize,
-            };
-            let limit = Limit {
-                operations: None,
-                until: Some(Instant::now() + life + WRITER_LIMIT),
-            };
-            let target = relay.target(self.tls)?;
-            let writer = Writer::connect(&mut book, &target, self.options, load).await?;
-            let killer = relay.kill_after(life);
-            let written = writer.run(limit).await?;
-            killer.wait()?;
-            ensure!(
-                written.lost.is_some() || !written.faults.is_empty(),
-                "the writer did not notice the end of the server"
-            );
-            self.sums.issued += written.issued;
-            self.sums.confirmed += written.confirmed;
-            self.sums.uncertain += written.uncertain as u64;
-            for (number, fault) in written.faults {
-                findings.count(number, [fault]);
-            }
-            book.begin_epoch()?;
-        }
-        if self.rng.random_ratio(1, INTERRUPTED_STARTS) {
-            let life = Duration::from_millis(self.rng.random_range(INTERRUPTED_START_MS));
-            self.settings.interrupt_start(life)?;
-        }
-        let relay = self.settings.start()?;
-        let jobs = self.jobs(&book, SAMPLE);
-        let (mut book, found) = self.check(book, &relay, jobs).await?;
-        findings.add(found);
-        forget_deleted(&mut book)?;
-        Ok((book, relay, findings))
-    }
-
-    async fn check(&self, book: Book, relay: &Relay, jobs: Vec<Job>) -> Result<(Book, Findings)> {
-        let connections = 2 * self.args.connections as usize;
-        let target = relay.target(self.tls)?;
-        check::check(book, &target, self.options, connections, jobs).await
-    }
-
-    /// Everything in doubt and a sample of the rest, of which some queues have lived enough.
-    fn jobs(&mut self, book: &Book, sample: usize) -> Vec<Job> {
-        let queues = book.queues().iter();
-        let (certain, doubtful): (Vec<_>, Vec<_>) = queues.partition(|(_, q)| q.is_settled());
-        let sample = sample.min(certain.len());
-        let chosen = certain.into_iter().choose_multiple(&mut self.rng, sample);
-        let numbers = doubtful
-            .into_iter()
-            .chain(chosen)
-            .map(|(number, _)| *number);
-        let rng = &mut self.rng;
-        numbers
-            .map(|number| Job {
-                number,
-                delete: rng.random_ratio(1, 4),
-            })
-            .collect()
-    }
-}
-
-/// Deleted queues are remembered for a while, in case they come back.
-fn forget_deleted(book: &mut Book) -> Result<()> {
-    let queues = book.queues().iter();
-    let deleted = queues.filter(|(_, q)| q.is_settled() && !q.state.exists);
-    let deleted: Vec<u32> = deleted.map(|(number, _)| *number).collect();
-    let many = deleted.len().saturating_sub(MAX_DELETED);
-    for number in &deleted[..many] {
-        book.forget(*number)?;
-    }
-    Ok(())
 }

@@ -10,8 +10,10 @@ use smp_server::protocol::Version;
 use crate::cli::Setup;
 use crate::client::Options;
 use crate::executors;
+use crate::persist::access::{Access, Acks};
 use crate::persist::book::Book;
 use crate::persist::check::{self, Findings, Job};
+use crate::persist::service::SERVICE;
 use crate::persist::verdict::{Fault, Tally};
 use crate::persist::writer::{Limit, Load, Writer, Written};
 use crate::progress::Progress;
@@ -65,6 +67,25 @@ struct WriteArgs {
     /// Decides the operations of each queue [default: random]
     #[arg(long)]
     seed: Option<u64>,
+    #[command(flatten)]
+    promises: Promises,
+}
+
+/// What the server promises.
+#[derive(clap::Args, Clone, Copy)]
+struct Promises {
+    /// Whether confirmed acknowledgements may be lost
+    #[arg(long, value_enum, default_value_t = Acks::Allowed)]
+    acks: Acks,
+}
+
+impl Promises {
+    fn of(self, setup: &Setup) -> Access {
+        Access {
+            acks: self.acks,
+            ..Access::new(setup.target.clone(), setup.options)
+        }
+    }
 }
 
 /// Options of the check phase.
@@ -76,6 +97,8 @@ struct CheckArgs {
     /// Connections
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
     connections: u32,
+    #[command(flatten)]
+    promises: Promises,
 }
 
 /// Runs one half.
@@ -127,6 +150,7 @@ fn write(setup: &Setup, args: &WriteArgs) -> Result<()> {
         connections: args.connections as usize,
         in_flight: args.pipeline as usize,
         queues: args.queues as usize,
+        quiet: 0,
     };
     let until = args
         .duration
@@ -135,11 +159,11 @@ fn write(setup: &Setup, args: &WriteArgs) -> Result<()> {
         operations: Some(args.operations),
         until,
     };
-    let (target, options) = (setup.target.clone(), setup.options);
+    let access = args.promises.of(setup);
     let written = with_book(book, move |mut book| {
-        let target = target.clone();
+        let access = access.clone();
         async move {
-            let writer = Writer::connect(&mut book, &target, options, load).await?;
+            let writer = Writer::connect(&mut book, &access, load).await?;
             writer.run(limit).await
         }
     })?;
@@ -155,9 +179,9 @@ fn publish_written(setup: &Setup, written: &Written) -> Result<()> {
     if let Some(error) = &written.lost {
         println!("the server went away: {error}");
     }
-    print_faults(&written.faults);
+    print_faults(&written.findings.faults);
     ensure!(
-        written.faults.is_empty(),
+        written.findings.faults.is_empty(),
         "the server broke a promise while it lived"
     );
     Ok(())
@@ -167,16 +191,16 @@ fn check(setup: &Setup, args: &CheckArgs) -> Result<()> {
     let book = Book::open(&args.ledger)?;
     let numbers: Vec<u32> = book.queues().keys().copied().collect();
     ensure!(!numbers.is_empty(), "{} has no queues", show(&args.ledger));
-    let (target, options) = (setup.target.clone(), setup.options);
+    let access = args.promises.of(setup);
     let connections = args.connections as usize;
     let findings = with_book(book, move |book| {
-        let (target, numbers) = (target.clone(), numbers.clone());
+        let (access, numbers) = (access.clone(), numbers.clone());
         async move {
             let jobs = numbers.into_iter().map(|number| Job {
                 number,
                 delete: false,
             });
-            let checked = check::check(book, &target, options, connections, jobs.collect());
+            let checked = check::check(book, &access, connections, jobs.collect());
             Ok(checked.await?.1)
         }
     })?;
@@ -200,6 +224,7 @@ pub(super) fn add_tally(report: &mut Report, tally: &Tally) {
     report.value("reordered", tally.reordered, "");
     report.value("repeated", tally.repeated, "");
     report.value("half done", tally.half, "");
+    report.value("notifications opened", tally.notified, "");
     report.value("reappeared (allowed)", tally.reappeared, "");
     report.value("in doubt, happened", tally.happened, "");
     report.value("in doubt, did not happen", tally.did_not_happen, "");
@@ -210,7 +235,10 @@ pub(super) fn print_faults(faults: &[(u32, Fault)]) {
     let of_queues = faults.chunk_by(|a, b| a.0 == b.0);
     for of_queue in of_queues.clone().take(MAX_PRINTED_QUEUES) {
         for (number, fault) in of_queue.iter().take(MAX_PRINTED_FAULTS) {
-            println!("queue {number}: {fault}");
+            match *number {
+                SERVICE => println!("service: {fault}"),
+                number => println!("queue {number}: {fault}"),
+            }
         }
         if of_queue.len() > MAX_PRINTED_FAULTS {
             println!("  and {} more", of_queue.len() - MAX_PRINTED_FAULTS);

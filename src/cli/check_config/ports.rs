@@ -86,12 +86,12 @@ fn uses(settings: &Settings) -> Vec<Use> {
         what: "messages",
         optional: false,
     });
-    let loopback = |port: Option<u16>, what| {
+    let loopback = |port: Option<u16>, what, optional| {
         port.map(|port| Use {
             port,
             ip: Some(Ipv4Addr::LOCALHOST.into()),
             what,
-            optional: false,
+            optional,
         })
     };
     let pages = |port: Option<u16>, what| {
@@ -107,8 +107,8 @@ fn uses(settings: &Settings) -> Vec<Use> {
     // One of the ports for messages serves pages as well.
     let separate = https.filter(|port| has_pages && !transport.port.ports.contains(port));
     messages
-        .chain(loopback(transport.control_port, "the control port"))
-        .chain(loopback(relay.metrics_port, "metrics"))
+        .chain(loopback(transport.control_port, "the control port", false))
+        .chain(loopback(relay.metrics_port, "metrics", true))
         .chain(pages(web.http.filter(|_| has_pages), "pages without TLS"))
         .chain(pages(separate, "pages with TLS"))
         .filter(|this| this.port != 0)

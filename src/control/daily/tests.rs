@@ -139,3 +139,36 @@ fn every_other_counter_has_a_column() {
         ["queues_blocked", "send_blocked", "notifiers_new_created"]
     );
 }
+
+#[test]
+fn the_dashboard_reads_the_columns_it_names() {
+    let dashboard = include_str!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/scripts/grafana/daily.json"
+    ));
+    let dashboard: serde_json::Value = serde_json::from_str(dashboard).unwrap();
+    let names: Vec<_> = column_names().collect();
+    let mut read = BTreeSet::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let target = &panel["targets"][0];
+        // The file has no line of names, so columns have numbers.
+        assert_eq!(target["header"], false);
+        let fields: Vec<_> = target["schema"].as_array().unwrap().iter().collect();
+        let renamed = &panel["transformations"][0]["options"]["renameByName"];
+        assert_eq!(renamed.as_object().unwrap().len(), fields.len());
+        for field in fields {
+            let place = field["name"].as_str().unwrap();
+            let name = renamed[place].as_str().unwrap();
+            let number: usize = place.strip_prefix("Field ").unwrap().parse().unwrap();
+            assert_eq!(names[number - 1], name);
+            let kind = if number == 1 { "time" } else { "number" };
+            assert_eq!(field["type"], kind);
+            read.insert(name);
+        }
+        for shown in panel["fieldConfig"]["overrides"].as_array().unwrap() {
+            let name = &shown["matcher"]["options"];
+            assert!(renamed.as_object().unwrap().values().any(|n| n == name));
+        }
+    }
+    assert!(read.len() > 40, "{read:?}");
+}

@@ -56,10 +56,47 @@ pub fn statistics(overview: &Overview, role: Role) -> String {
     if role >= Role::Admin {
         lines.line("ntfCount 2", overview.waiting_notifications);
     }
-    for label in ["pRelays", "pRelaysOwn", "pMsgFwds", "pMsgFwdsOwn"] {
-        lines.line(label, NO_REQUESTS);
-    }
-    lines.line("pMsgFwdsRecv", 0);
+    lines.requests(
+        "pRelays",
+        [
+            counters.relays_requests,
+            counters.relays_successes,
+            counters.relays_errors_connect,
+            counters.relays_errors_compatibility,
+            counters.relays_errors_other,
+        ],
+    );
+    lines.requests(
+        "pRelaysOwn",
+        [
+            counters.relays_own_requests,
+            counters.relays_own_successes,
+            counters.relays_own_errors_connect,
+            counters.relays_own_errors_compatibility,
+            counters.relays_own_errors_other,
+        ],
+    );
+    lines.requests(
+        "pMsgFwds",
+        [
+            counters.forwards_requests,
+            counters.forwards_successes,
+            counters.forwards_errors_connect,
+            counters.forwards_errors_compatibility,
+            counters.forwards_errors_other,
+        ],
+    );
+    lines.requests(
+        "pMsgFwdsOwn",
+        [
+            counters.forwards_own_requests,
+            counters.forwards_own_successes,
+            counters.forwards_own_errors_connect,
+            counters.forwards_own_errors_compatibility,
+            counters.forwards_own_errors_other,
+        ],
+    );
+    lines.line("pMsgFwdsRecv", counters.forwards_received);
     lines.line("rcvServiceCount", totals.messaging_services);
     lines.line("ntfServiceCount", totals.notifier_services);
     lines.line("rcvServiceQueuesCount", totals.messaging_service_queues);
@@ -80,10 +117,18 @@ impl Lines {
     fn three(&mut self, label: &str, [a, b, c]: [u64; 3]) {
         self.line(label, format_args!("({a},{b},{c})"));
     }
-}
 
-/// Messages are not forwarded to other relays.
-const NO_REQUESTS: &str = "requests=0, successes=0, errorsConnect=0, errorsCompat=0, errorsOther=0";
+    fn requests(&mut self, label: &str, counts: [u64; 5]) {
+        let [requests, successes, connect, versions, other] = counts;
+        self.line(
+            label,
+            format_args!(
+                "requests={requests}, successes={successes}, errorsConnect={connect}, \
+                 errorsCompat={versions}, errorsOther={other}"
+            ),
+        );
+    }
+}
 
 /// A time in nanoseconds since the Unix epoch, as `2025-07-01 10:00:00.123 UTC`.
 fn utc(nanos: i64) -> String {

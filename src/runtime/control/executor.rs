@@ -7,6 +7,7 @@ use crate::runtime::backup::{BackupSource, Places};
 use crate::runtime::blocking;
 use crate::runtime::core::{CoreMessage, now};
 use crate::runtime::mesh::Mesh;
+use crate::runtime::metrics;
 use crate::runtime::server::{IO_MEMORY, Report, RunError, Shared};
 use crate::runtime::shard::whole_seconds;
 use crate::runtime::shutdown::{DRAIN_TIME, Shutdown};
@@ -86,6 +87,7 @@ async fn serve(
         let showing = vital_signs::show(Rc::clone(&control), interval, report.clone());
         tasks.push(spawn_local(showing));
     }
+    metrics::start(&control, &stop, settings, shared.metrics, state_dir).await;
     let keeping = statistics::keep(Rc::clone(&control), files, Rc::clone(&stop));
     let keeping = spawn_local(keeping);
     // The main thread may have given up already.

@@ -150,6 +150,8 @@ impl Core {
             load: self.load(shard.store_mut()),
             day,
             durable_active,
+            commits: self.commits.borrow().clone(),
+            disk_full: self.disk_full.get(),
         }
     }
 

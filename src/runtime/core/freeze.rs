@@ -1,4 +1,5 @@
-//! Holding a shard still while the control executor takes a point in time of all shards.
+//! Holding a shard still: while the control executor takes a point in time of all shards, and
+//! while space for its log is being made that its commands would have needed already.
 //!
 //! What would reach a frozen shard waits here, in order, and connections read no further commands:
 //! what waits is bounded by the commands in flight. Answers to what was done before still leave.
@@ -17,6 +18,8 @@ pub const FREEZE_LIMIT: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Freeze {
     since: Cell<Option<Instant>>,
+    /// Whether the log has to wait for space.
+    starved: Cell<bool>,
     /// Who sent what, for the shard.
     held: RefCell<VecDeque<(u16, CoreMessage)>>,
 }
@@ -24,12 +27,16 @@ pub(super) struct Freeze {
 impl Freeze {
     /// Whether what comes for the shard has to wait: also behind what still does.
     pub fn holds(&self) -> bool {
-        self.since.get().is_some() || !self.held.borrow().is_empty()
+        self.is_still() || !self.held.borrow().is_empty()
     }
 
     /// Whether something is held that may reach the shard now.
     pub fn may_release(&self) -> bool {
-        self.since.get().is_none() && !self.held.borrow().is_empty()
+        !self.is_still() && !self.held.borrow().is_empty()
+    }
+
+    fn is_still(&self) -> bool {
+        self.since.get().is_some() || self.starved.get()
     }
 
     /// Keeps a message for the shard until it is its turn.
@@ -39,7 +46,7 @@ impl Freeze {
 
     /// The next message that may reach the shard now.
     fn next(&self) -> Option<(u16, CoreMessage)> {
-        if self.since.get().is_some() {
+        if self.is_still() {
             return None;
         }
         self.held.borrow_mut().pop_front()
@@ -111,6 +118,20 @@ impl Core {
             self.resume_congested();
         }
         was_held
+    }
+
+    /// Holds the shard still while its log waits for space that is being made: refusing what comes
+    /// would tell clients of a full disk. Once the disk is known to be full nothing waits.
+    pub fn note_supply(&self) {
+        let is_waiting = self.with_log(|store| store.awaits_segment()) == Some(true);
+        let starved = is_waiting && !self.disk_full.get();
+        let was_starved = self.freeze.starved.replace(starved);
+        if was_starved && !starved {
+            if !self.freeze.holds() {
+                self.resume_congested();
+            }
+            self.mesh.rouse();
+        }
     }
 
     /// Lets the shard go on when it was held too long; says whether it was. What was held reaches

@@ -47,6 +47,7 @@ impl CoreRouter<'_> {
                     &requests,
                     &mut self.effects,
                 );
+                core.note_supply();
             }
             CoreMessage::Reply(session, ticket, answer) => {
                 self.effects.push(Effect::Reply {
@@ -317,6 +318,7 @@ impl Router for CoreRouter<'_> {
                 requests,
                 &mut self.effects,
             );
+            self.core.note_supply();
             return;
         }
         let commands = RemoteCommands::new(session, context, requests);

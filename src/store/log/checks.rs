@@ -1,9 +1,11 @@
 //! Whether anything that was durable is missing.
 
+use super::control::Header;
 use super::damage::{OnDamage, OpenError};
 use super::disk::{Disk, Memory};
 use super::frame::Head;
 use super::recovery::Recovery;
+use super::supply::file_name;
 use super::walk::{Walk, records};
 use super::{LOGS, LogId};
 
@@ -90,8 +92,11 @@ impl<D: Disk> Recovery<D> {
             else {
                 continue;
             };
-            if walk.chain().last >= first {
-                let frames = records(segment.memory.bytes(), walk.chain(), synced);
+            let chain = walk.chain();
+            if chain.first >= first && chain.last <= synced {
+                found += chain.count;
+            } else if chain.last >= first {
+                let frames = records(segment.memory.bytes(), chain, synced);
                 found += frames.filter(|frame| frame.head.lsn >= first).count() as u64;
             }
         }
@@ -123,5 +128,18 @@ impl<D: Disk> Recovery<D> {
         });
         ends.max_by_key(|(score, _)| *score)
             .map_or((0, 0), |(_, place)| place)
+    }
+}
+
+/// Why a segment does not belong where it was found.
+pub(super) fn mismatch(header: &Header, file: u16, shard: u16, len: usize) -> Option<String> {
+    if header.file != file {
+        Some(format!("was written as {}", file_name(header.file)))
+    } else if header.shard != shard {
+        Some(format!("belongs to shard {}", header.shard))
+    } else if header.size != len as u64 {
+        Some(format!("has {len} bytes of {}", header.size))
+    } else {
+        None
     }
 }

@@ -95,7 +95,7 @@ impl<D: Disk> LogStore<D> {
 pub(super) fn load(
     file: &[u8],
     slots: &mut Slots,
-    slot_of: impl Fn(u64) -> Option<u32>,
+    mut slot_of: impl FnMut(u64) -> Option<u32>,
 ) -> Option<()> {
     let (content, crc) = file.split_last_chunk::<4>()?;
     if crc32c::crc32c(content) != u32::from_le_bytes(*crc) {

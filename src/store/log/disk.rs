@@ -50,6 +50,9 @@ pub trait Memory: fmt::Debug + Send + 'static {
     /// Brings everything from `at` on into memory, if that is possible.
     fn warm(&self, at: usize);
 
+    /// Has everything read into memory soon, without waiting for it.
+    fn prefetch(&self);
+
     /// Lets the system have the memory for something else; what was written stays.
     fn release(&self);
 

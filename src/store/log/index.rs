@@ -6,8 +6,8 @@
 
 use super::codec::{kind_from_tag, kind_tag};
 use crate::store::{Id, IdKind};
-use aes::Aes128;
 use aes::cipher::{BlockEncrypt, KeyInit};
+use aes::{Aes128, Block};
 use std::fmt;
 use std::hint::black_box;
 
@@ -54,10 +54,33 @@ impl IdHasher {
         }
         block[15] ^= kind_tag(kind);
         self.0.encrypt_block((&mut block).into());
-        let mut head = [0; 8];
-        head.copy_from_slice(&block[..8]);
-        Hash(u64::from_le_bytes(head))
+        Hash(first_eight(&block))
     }
+
+    /// Hashes ids together, which takes little longer than one. At most four are hashed.
+    pub fn hash_all(&self, ids: &[(IdKind, Id)]) -> impl Iterator<Item = Hash> {
+        let ids = &ids[..ids.len().min(4)];
+        let mut blocks = [Block::default(); 4];
+        for (block, (_, id)) in blocks.iter_mut().zip(ids) {
+            block.copy_from_slice(&id[..16]);
+        }
+        self.0.encrypt_blocks(&mut blocks);
+        for (block, (kind, id)) in blocks.iter_mut().zip(ids) {
+            for (byte, more) in block.iter_mut().zip(&id[16..]) {
+                *byte ^= more;
+            }
+            block[15] ^= kind_tag(*kind);
+        }
+        self.0.encrypt_blocks(&mut blocks);
+        let hashes = blocks.map(|block| Hash(first_eight(&block.into())));
+        hashes.into_iter().take(ids.len())
+    }
+}
+
+fn first_eight(block: &[u8; 16]) -> u64 {
+    let mut head = [0; 8];
+    head.copy_from_slice(&block[..8]);
+    u64::from_le_bytes(head)
 }
 
 impl Hash {

@@ -13,7 +13,7 @@ pub(super) const RESERVED_SEGMENTS: usize = 2;
 /// Of those, how many are not for compaction either, which must not starve what it waits for.
 const RESERVED_FROM_COMPACTION: usize = 1;
 /// This part of a segment's end is only for what frees space.
-const MARGIN: usize = 16;
+pub(super) const MARGIN: usize = 16;
 
 /// What a record is for when space runs out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,6 +197,13 @@ impl<D: Disk> Journal<D> {
         self.change_live(place, usize::saturating_sub);
     }
 
+    /// Notes that a record of some bytes is needed.
+    pub fn enliven_bytes(&mut self, file: u16, space: usize) {
+        if let Some(segment) = self.segment_mut(file) {
+            segment.live = segment.live.saturating_add(space);
+        }
+    }
+
     fn change_live(&mut self, place: Place, change: impl Fn(usize, usize) -> usize) {
         let space = self.read(place).map(|frame| frame.head.space());
         if let (Some(space), Some(segment)) = (space, self.segment_mut(place.segment)) {
@@ -208,6 +215,12 @@ impl<D: Disk> Journal<D> {
     fn head_len(&self, log: LogId) -> Option<usize> {
         let file = self.log(log).segments.back()?;
         Some(self.segment(*file)?.memory.bytes().len())
+    }
+
+    /// Bytes that the segment that is written still takes.
+    pub(super) fn room_at_head(&self, log: LogId) -> usize {
+        let len = self.head_len(log).unwrap_or(0);
+        len.saturating_sub(self.log(log).end)
     }
 
     /// Makes sure that records of `bytes` together will be taken by one log.

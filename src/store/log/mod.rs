@@ -26,6 +26,7 @@ mod rehome;
 mod rehome_error;
 mod replay;
 mod segment;
+mod sketch;
 mod slots;
 mod store;
 mod supply;

@@ -93,6 +93,40 @@ impl<D: Disk> LogStore<D> {
         self.slots.set_record(slot, place);
     }
 
+    /// Adds a queue that was used before: its record tells when.
+    pub(super) fn create_used(
+        &mut self,
+        record: &QueueRecord,
+        link: Option<LinkContent>,
+        active: ActiveDays,
+    ) -> Result<(QueueSlot, Lsn), StoreError> {
+        if queue_ids(record).any(|(kind, id)| self.is_taken(kind, Some(&id))) {
+            return Err(StoreError::Duplicate);
+        }
+        if !self.slots.has_room() {
+            return Err(StoreError::Full);
+        }
+        let mut link_place = None;
+        // Room for both records first, so that the birth is the number of the next one.
+        let room = space(MAX_QUEUE_PAYLOAD) + link.as_ref().map_or(0, link_space);
+        self.journal.reserve(LogId::Queues, room, Purpose::Fills)?;
+        let birth = self.journal.last + 1;
+        if let (Some(link_id), Some(content)) = (&record.link_id, &link) {
+            let id = &record.recipient_id;
+            link_place = Some(self.append_link(birth, id, link_id, content, Purpose::Fills)?);
+        }
+        let (place, lsn) = self.append_queue(birth, record, active, Purpose::Fills)?;
+        let slot = self.slots.insert(place);
+        self.slots.set_recorded_active(slot, active);
+        self.journal.enliven(place);
+        self.set_link(slot, link_place);
+        for (kind, id) in queue_ids(record) {
+            self.index_id(kind, &id, slot);
+        }
+        self.count_queue(record);
+        Ok((QueueSlot(slot), lsn))
+    }
+
     fn is_taken(&self, kind: IdKind, id: Option<&Id>) -> bool {
         id.is_some_and(|id| self.find_slot(kind, id).is_some())
     }
@@ -140,31 +174,7 @@ impl<D: Disk> Store for LogStore<D> {
         record: &QueueRecord,
         link: Option<LinkContent>,
     ) -> Result<(QueueSlot, Lsn), StoreError> {
-        if queue_ids(record).any(|(kind, id)| self.is_taken(kind, Some(&id))) {
-            return Err(StoreError::Duplicate);
-        }
-        if !self.slots.has_room() {
-            return Err(StoreError::Full);
-        }
-        let mut link_place = None;
-        // Room for both records first, so that the birth is the number of the next one.
-        let room = space(MAX_QUEUE_PAYLOAD) + link.as_ref().map_or(0, link_space);
-        self.journal.reserve(LogId::Queues, room, Purpose::Fills)?;
-        let birth = self.journal.last + 1;
-        if let (Some(link_id), Some(content)) = (&record.link_id, &link) {
-            let id = &record.recipient_id;
-            link_place = Some(self.append_link(birth, id, link_id, content, Purpose::Fills)?);
-        }
-        let days = ActiveDays::default();
-        let (place, lsn) = self.append_queue(birth, record, days, Purpose::Fills)?;
-        let slot = self.slots.insert(place);
-        self.journal.enliven(place);
-        self.set_link(slot, link_place);
-        for (kind, id) in queue_ids(record) {
-            self.index_id(kind, &id, slot);
-        }
-        self.count_queue(record);
-        Ok((QueueSlot(slot), lsn))
+        self.create_used(record, link, ActiveDays::default())
     }
 
     fn update(&mut self, slot: QueueSlot, change: QueueChange) -> Result<Lsn, StoreError> {

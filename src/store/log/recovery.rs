@@ -4,14 +4,18 @@
 //! any record says that everything was durable; up to there everything must be found. Behind, it
 //! ends at the first number that is missing: that is where the power went.
 
+use super::checks::mismatch;
 use super::control::{Beginning, HEADER_LEN, Header};
 use super::damage::{Damage, OnDamage, OpenError, RecoveryReport};
 use super::disk::{Disk, Memory};
+use super::frame::Frame;
+use super::index::IdHasher;
 use super::journal::{Journal, Segment};
 use super::replay::Replay;
+use super::sketch::{Sketch, Sketches};
 use super::store::LogStore;
 use super::supply::{file_name, file_number};
-use super::walk::{Walk, records};
+use super::walk::{Piece, Walk, records};
 use super::{LOGS, LogId, LogOptions, MAX_SEGMENT_LEN, MIN_SEGMENT_LEN, Partitions};
 use std::collections::BTreeMap;
 use std::io;
@@ -49,38 +53,32 @@ impl<D: Disk> LogStore<D> {
         let mut recovery = Recovery {
             journal: Journal::new(disk, shard, len),
             on_damage,
+            hasher: IdHasher::new(&options.index_key),
             walks: BTreeMap::new(),
+            sketches: Sketches::new(),
             report: RecoveryReport::default(),
             upto: 0,
             tails: [0; LOGS],
         };
         recovery.load()?;
         recovery.judge()?;
+        recovery.cut();
         let Recovery {
             journal,
             report,
-            walks,
-            upto,
+            sketches,
             ..
         } = recovery;
-        let store = Self::over(journal, partitions, options);
-        let pieces = if on_damage == OnDamage::Skip {
-            usize::MAX
-        } else {
-            1
-        };
-        let mut replay = Replay::new(store, report);
+        let mut replay = Replay::new(Self::over(journal, partitions, options), report);
         for log in LogId::ALL {
             for file in replay.store.journal.log(log).segments.clone() {
-                let walk = walks.get(&file);
-                for piece in walk.iter().flat_map(|walk| walk.pieces.iter().take(pieces)) {
-                    let applied = replay.apply(file, *piece, upto);
-                    if let Err(damage) = applied {
-                        replay.report.damage.push(damage);
-                    }
+                if let Some(Some(sketch)) = sketches.get(usize::from(file)) {
+                    replay.apply(file, sketch);
                 }
             }
         }
+        replay.attach_queues(&sketches);
+        drop(sketches);
         let (store, mut report) = replay.finish();
         if on_damage == OnDamage::Refuse && !report.damage.is_empty() {
             return Err(OpenError::Damaged(report.damage.swap_remove(0)));
@@ -106,6 +104,8 @@ pub(super) struct Recovery<D: Disk> {
     pub journal: Journal<D>,
     pub on_damage: OnDamage,
     pub walks: BTreeMap<u16, Walk>,
+    hasher: IdHasher,
+    sketches: Sketches,
     report: RecoveryReport,
     /// Last record that counts.
     pub upto: u64,
@@ -167,10 +167,26 @@ impl<D: Disk> Recovery<D> {
             OnDamage::Refuse => 0,
             OnDamage::Skip => self.last_run(&headers),
         };
-        for header in headers {
+        for (i, header) in headers.iter().enumerate() {
+            // The disk reads the next one meanwhile.
+            if let Some(next) = headers
+                .get(i + 1)
+                .and_then(|h| self.journal.segment(h.file))
+            {
+                next.memory.prefetch();
+            }
+            let header = *header;
             if let Some(segment) = self.journal.segment(header.file) {
-                let walk = Walk::new(segment.memory.bytes(), header, runs);
+                let mut sketch = Sketch::default();
+                let note =
+                    |piece: usize, frame: &Frame<'_>| sketch.note(&self.hasher, piece, frame);
+                let walk = Walk::new(segment.memory.bytes(), header, runs, note);
                 self.walks.insert(header.file, walk);
+                let at = usize::from(header.file);
+                if self.sketches.len() <= at {
+                    self.sketches.resize_with(at + 1, || None);
+                }
+                self.sketches[at] = Some(sketch);
             }
         }
         Ok(())
@@ -179,7 +195,7 @@ impl<D: Disk> Recovery<D> {
     fn last_run(&self, headers: &[Header]) -> u32 {
         let walks = headers.iter().filter_map(|header| {
             let segment = self.journal.segment(header.file)?;
-            Some(Walk::new(segment.memory.bytes(), *header, 0).run)
+            Some(Walk::new(segment.memory.bytes(), *header, 0, |_, _| {}).run)
         });
         walks.max().unwrap_or(0)
     }
@@ -329,6 +345,31 @@ impl<D: Disk> Recovery<D> {
         self.journal.touch(file);
     }
 
+    /// Forgets the records that do not count.
+    fn cut(&mut self) {
+        for log in &self.journal.logs {
+            let last = log.segments.back();
+            for file in &log.segments {
+                let sketch = self.sketches.get_mut(usize::from(*file));
+                let sketch = sketch.and_then(Option::as_mut);
+                let Some((walk, sketch)) = self.walks.get(file).zip(sketch) else {
+                    continue;
+                };
+                let count = |piece: &Piece| piece.count;
+                if self.on_damage == OnDamage::Skip {
+                    self.report.records += walk.pieces.iter().map(count).sum::<u64>();
+                    continue;
+                }
+                sketch.cut();
+                self.report.records += walk.chain().count;
+                if last == Some(file) && walk.chain().last > self.upto {
+                    sketch.cut_at(log.end);
+                }
+            }
+        }
+        self.report.records -= self.report.dropped.min(self.report.records);
+    }
+
     /// Tells unused files from those in use.
     fn sort_out(&mut self) {
         let files: Vec<u16> = (0..self.journal.segments.len())
@@ -351,18 +392,5 @@ impl<D: Disk> Recovery<D> {
             }
             self.journal.add_unused(file);
         }
-    }
-}
-
-/// Why a segment does not belong where it was found.
-fn mismatch(header: &Header, file: u16, shard: u16, len: usize) -> Option<String> {
-    if header.file != file {
-        Some(format!("was written as {}", file_name(header.file)))
-    } else if header.shard != shard {
-        Some(format!("belongs to shard {}", header.shard))
-    } else if header.size != len as u64 {
-        Some(format!("has {len} bytes of {}", header.size))
-    } else {
-        None
     }
 }

@@ -1,21 +1,21 @@
 //! From records to what is kept in memory.
 
 use super::Place;
-use super::codec::{self, QueuePayload};
+use super::codec;
 use super::damage::{Damage, RecoveryReport};
 use super::days;
 use super::disk::{Disk, Memory};
-use super::frame::Frame;
+use super::frame::{self, Frame, Head};
 use super::index::{Index, NewId};
+use super::sketch::{Form, Sketch, Sketches};
 use super::slots::Entry;
-use super::store::{KINDS, LogStore, Service, queue_ids};
+use super::store::{KINDS, LogStore, Service};
 use super::supply::file_name;
-use super::walk::{Piece, records};
-use crate::store::{Id, IdKind};
+use crate::store::Id;
 use std::collections::{HashMap, VecDeque};
 
 /// Ids entered into the index together.
-const INDEXED_TOGETHER: usize = 64;
+const INDEXED_TOGETHER: usize = 256;
 
 type Hasher = foldhash::fast::RandomState;
 
@@ -28,14 +28,21 @@ struct Found {
     place: Place,
 }
 
+/// The record of a queue or alias: its birth, the file, and its number among the outlines there.
+type Listed = (u64, u16, u32);
+
 /// A store whose records are being read.
 pub struct Replay<D: Disk> {
     pub store: LogStore<D>,
     pub report: RecoveryReport,
-    /// Slot of every queue and alias, by birth.
-    slots: HashMap<u64, u32, Hasher>,
-    /// Newest data of every link, by birth of the queue.
-    links: HashMap<(u64, Id), Place, Hasher>,
+    /// All records of queues and aliases, in the order of the log.
+    listed: Vec<Listed>,
+    /// Births of queues and aliases that are no more.
+    gone: Vec<u64>,
+    /// Births of those that are, by slot.
+    births: Vec<u64>,
+    /// Data of links by birth of the queue, in the order of the log.
+    links: Vec<(u64, Id, Place)>,
     messages: Vec<Found>,
     acks: HashMap<u64, u64, Hasher>,
 }
@@ -46,36 +53,49 @@ impl<D: Disk> Replay<D> {
         Self {
             store,
             report,
-            slots: HashMap::default(),
-            links: HashMap::default(),
+            listed: Vec::new(),
+            gone: Vec::new(),
+            births: Vec::new(),
+            links: Vec::new(),
             messages: Vec::new(),
             acks: HashMap::default(),
         }
     }
 
-    /// Reads the records of a piece up to a number.
-    pub fn apply(&mut self, file: u16, piece: Piece, upto: u64) -> Result<(), Damage> {
+    /// Takes over the records of a segment, of which those that do not count were cut off.
+    pub fn apply(&mut self, file: u16, sketch: &Sketch) {
+        let outlines = sketch.outlines.iter().zip(0..);
+        self.listed
+            .extend(outlines.map(|(outline, number)| (outline.birth, file, number)));
         // Taken out so that the store can change meanwhile.
         let taken = self.store.journal.segments.get_mut(usize::from(file));
         let Some(segment) = taken.and_then(Option::take) else {
-            return Ok(());
+            return;
         };
-        let mut unreadable = None;
-        for frame in records(segment.memory.bytes(), piece, upto) {
-            self.report.records += 1;
-            if self.apply_one(file, &frame).is_none() && unreadable.is_none() {
-                unreadable = Some((frame.offset, frame.head.kind));
+        let bytes = segment.memory.bytes();
+        for offset in &sketch.others {
+            let offset = *offset as usize;
+            let Some(head) = Head::read(bytes, offset) else {
+                continue;
+            };
+            let payload = frame::payload(bytes, offset, &head);
+            let frame = Frame {
+                offset,
+                head,
+                payload,
+            };
+            if self.apply_one(file, &frame).is_none() {
+                self.report.damage.push(Damage {
+                    file: self.store.journal.disk.describe(&file_name(file)),
+                    offset: offset as u64,
+                    what: format!(
+                        "a record of kind {} has content that cannot be read",
+                        head.kind
+                    ),
+                });
             }
         }
         self.store.journal.add_segment(file, segment);
-        match unreadable {
-            None => Ok(()),
-            Some((offset, kind)) => Err(Damage {
-                file: self.store.journal.disk.describe(&file_name(file)),
-                offset: offset as u64,
-                what: format!("a record of kind {kind} has content that cannot be read"),
-            }),
-        }
     }
 
     fn apply_one(&mut self, segment: u16, frame: &Frame<'_>) -> Option<()> {
@@ -83,18 +103,12 @@ impl<D: Disk> Replay<D> {
         let place = Place { segment, offset };
         let (payload, lsn) = (frame.payload, frame.head.lsn);
         match frame.head.kind {
-            codec::KIND_QUEUE | codec::KIND_ALIAS => {
-                self.set_record(codec::birth_of(payload)?, place);
-            }
             codec::KIND_LINK => {
-                let link = codec::link_key(payload)?;
-                self.links.insert(link, place);
+                let (birth, id) = codec::link_key(payload)?;
+                self.links.push((birth, id, place));
             }
             codec::KIND_GONE => {
-                let birth = codec::birth_of(payload)?;
-                if let Some(slot) = self.slots.remove(&birth) {
-                    self.store.slots.remove(slot);
-                }
+                self.gone.push(codec::birth_of(payload)?);
             }
             codec::KIND_SERVICE => {
                 let service = codec::read_service(payload)?;
@@ -121,25 +135,13 @@ impl<D: Disk> Replay<D> {
                 let seq = self.acks.entry(ack.birth).or_default();
                 *seq = ack.seq.max(*seq);
             }
-            1..codec::KIND_QUEUE => {}
             _ => return None,
         }
         Some(())
     }
 
-    fn set_record(&mut self, birth: u64, place: Place) {
-        match self.slots.get(&birth) {
-            Some(slot) => self.store.slots.set_record(*slot, place),
-            None => {
-                let slot = self.store.slots.insert(place);
-                self.slots.insert(birth, slot);
-            }
-        }
-    }
-
-    /// The store as the records describe it.
+    /// The store as the records describe it, once the queues are attached.
     pub fn finish(mut self) -> (LogStore<D>, RecoveryReport) {
-        self.attach_queues();
         self.attach_messages();
         self.attach_days();
         let services: Vec<Service> = self.store.services.values().copied().collect();
@@ -150,52 +152,88 @@ impl<D: Disk> Replay<D> {
         (self.store, self.report)
     }
 
-    /// Indexes and counts queues and aliases.
-    fn attach_queues(&mut self) {
-        let store = &mut self.store;
-        let slots = store.slots.len();
-        // The tables of the index are made large enough once.
-        let mut ids = 0;
-        for slot in 0..slots {
-            ids += match store.queue_payload(slot) {
-                Some(payload) => {
-                    let kinds = KINDS.into_iter();
-                    kinds
-                        .filter_map(|kind| codec::queue_id(payload, kind))
-                        .count()
-                }
-                None => 1,
-            };
-        }
-        store.index = Index::with_capacity(ids, slots);
-        let mut found = Vec::with_capacity(INDEXED_TOGETHER + KINDS.len());
-        for slot in 0..slots {
-            let Some(place) = store.slots.record(slot) else {
-                continue;
-            };
-            if let Some(alias) = store.alias(slot) {
-                store.journal.enliven(place);
-                note_id(store, alias.kind, &alias.id, slot, &mut found);
+    /// Lists the newest record of each queue and alias that is still there, by birth.
+    fn list_newest(&mut self) -> Vec<Listed> {
+        let mut listed = std::mem::take(&mut self.listed);
+        // Stable: of the same birth the last is the newest. Mostly they are in order already.
+        listed.sort_by_key(|(birth, ..)| *birth);
+        self.gone.sort_unstable();
+        let mut gone = self.gone.iter().peekable();
+        let mut kept = 0;
+        for at in 0..listed.len() {
+            let birth = listed[at].0;
+            if listed.get(at + 1).is_some_and(|next| next.0 == birth) {
                 continue;
             }
-            let queue = store.queue_payload(slot).and_then(codec::read_queue);
-            let Some(queue) = queue else {
-                self.report.damage.push(Damage {
-                    file: store.journal.disk.describe(&file_name(place.segment)),
-                    offset: place.offset.into(),
-                    what: "a queue cannot be read".to_owned(),
-                });
-                store.slots.remove(slot);
+            while gone.next_if(|gone| **gone < birth).is_some() {}
+            if gone.peek() != Some(&&birth) {
+                listed[kept] = listed[at];
+                kept += 1;
+            }
+        }
+        listed.truncate(kept);
+        listed
+    }
+
+    /// Gives queues and aliases their slots, indexes and counts them.
+    pub fn attach_queues(&mut self, sketches: &Sketches) {
+        let listed = self.list_newest();
+        // Stable: of the same link the last is the newest.
+        self.links.sort_by_key(|(birth, ..)| *birth);
+        let mut links = &self.links[..];
+        let outline_of = |(_, file, number): &Listed| {
+            let sketch = sketches.get(usize::from(*file))?.as_ref()?;
+            Some((sketch, sketch.outlines.get(*number as usize)?))
+        };
+        let outlines = listed.iter().filter_map(outline_of);
+        let ids = outlines.map(|(_, outline)| outline.kinds().count()).sum();
+        let last = u32::try_from(listed.len()).unwrap_or(u32::MAX);
+        let store = &mut self.store;
+        // The tables of the index are made large enough once.
+        store.index = Index::with_capacity(ids, last);
+        self.births.reserve_exact(listed.len());
+        let mut found = Vec::with_capacity(INDEXED_TOGETHER + KINDS.len());
+        for one in &listed {
+            let Some((sketch, outline)) = outline_of(one) else {
                 continue;
             };
-            let link_id = queue.record.link_id;
-            let link = link_id.and_then(|id| self.links.get(&(queue.birth, id)).copied());
-            attach_queue(store, slot, place, &queue, link);
-            for (kind, id) in queue_ids(&queue.record) {
-                note_id(store, kind, &id, slot, &mut found);
+            let (birth, segment, _) = *one;
+            let offset = outline.offset;
+            let place = Place { segment, offset };
+            let slot = store.slots.insert(place);
+            self.births.push(birth);
+            store.journal.enliven_bytes(segment, outline.space as usize);
+            match outline.form {
+                Form::Alias => {}
+                Form::Plain | Form::Notified => {
+                    store.totals.queues += 1;
+                    store.totals.notifiers += u64::from(outline.form == Form::Notified);
+                }
+                Form::Rich => {
+                    let older = links.iter().take_while(|(other, ..)| *other < birth);
+                    links = &links[older.count()..];
+                    let own = links.iter().take_while(|(other, ..)| *other == birth);
+                    let (own, others) = links.split_at(own.count());
+                    links = others;
+                    attach_rich(store, slot, own);
+                }
+            }
+            store.slots.set_recorded_active(slot, outline.active);
+            let hashes = sketch.ids.iter().skip(outline.first_id as usize);
+            let ids = outline.kinds().zip(hashes.copied());
+            found.extend(ids.map(|(kind, hash)| NewId { kind, hash, slot }));
+            if found.len() >= INDEXED_TOGETHER {
+                store.index_ids(&found);
+                found.clear();
             }
         }
         store.index_ids(&found);
+    }
+
+    /// The slot of a queue or alias.
+    fn slot_of(&self, birth: u64) -> Option<u32> {
+        let slot = self.births.binary_search(&birth).ok()?;
+        u32::try_from(slot).ok()
     }
 
     /// Takes over days of use that the records do not tell.
@@ -205,7 +243,17 @@ impl<D: Disk> Replay<D> {
             Ok(None) => return,
             Err(error) => return tracing::warn!("cannot read {}: {error}", days::FILE),
         };
-        let slot_of = |birth| self.slots.get(&birth).copied();
+        let births = &self.births;
+        let mut next = 0;
+        // The file is in the order of slots, as these are.
+        let slot_of = |birth| {
+            let slot = match births.get(next) {
+                Some(expected) if *expected == birth => next,
+                _ => births.binary_search(&birth).ok()?,
+            };
+            next = slot + 1;
+            u32::try_from(slot).ok()
+        };
         if days::load(&file, &mut self.store.slots, slot_of).is_none() {
             tracing::warn!(
                 "{} is damaged: a few days of statistics are lost",
@@ -232,8 +280,7 @@ impl<D: Disk> Replay<D> {
                     list.push_back(Entry { seq, place });
                 }
             }
-            let slot = self.slots.get(&birth).copied();
-            let Some(slot) = slot.filter(|slot| self.store.birth(*slot) == Some(birth)) else {
+            let Some(slot) = self.slot_of(birth) else {
                 continue;
             };
             if list.is_empty() {
@@ -249,34 +296,20 @@ impl<D: Disk> Replay<D> {
     }
 }
 
-/// Notes an id for the index, and enters those noted when they are many.
-fn note_id<D: Disk>(
-    store: &mut LogStore<D>,
-    kind: IdKind,
-    id: &Id,
-    slot: u32,
-    found: &mut Vec<NewId>,
-) {
-    let hash = store.hasher.hash(kind, id);
-    found.push(NewId { kind, hash, slot });
-    if found.len() >= INDEXED_TOGETHER {
-        store.index_ids(found);
-        found.clear();
-    }
-}
-
-fn attach_queue<D: Disk>(
-    store: &mut LogStore<D>,
-    slot: u32,
-    place: Place,
-    queue: &QueuePayload,
-    link: Option<Place>,
-) {
-    store.journal.enliven(place);
-    store.slots.set_recorded_active(slot, queue.active);
+/// Counts a queue whose outline does not say enough, and finds the data of its link among those
+/// that its links have had.
+fn attach_rich<D: Disk>(store: &mut LogStore<D>, slot: u32, links: &[(u64, Id, Place)]) {
+    // It was read when it was checked.
+    let Some(queue) = store.queue_payload(slot).and_then(codec::read_queue) else {
+        return;
+    };
     store.count_queue(&queue.record);
-    if let Some(place) = link {
-        store.journal.enliven(place);
-        store.slots.set_link(slot, Some(place));
+    let newest = links.iter().rev();
+    let link = newest
+        .into_iter()
+        .find(|(_, id, _)| queue.record.link_id == Some(*id));
+    if let Some((.., place)) = link {
+        store.journal.enliven(*place);
+        store.slots.set_link(slot, Some(*place));
     }
 }

@@ -229,6 +229,11 @@ impl Memory for Mapped {
             .advise_range(Advice::PopulateRead, at, self.map.len() - at);
     }
 
+    fn prefetch(&self) {
+        // Reading it later is the only price.
+        let _ = self.map.advise(Advice::WillNeed);
+    }
+
     fn release(&self) {
         // SAFETY: the map is shared with its file: pages that are dropped from it, changed ones
         // too, stay in the page cache and come back from there with the content they have.

@@ -7,7 +7,7 @@ use super::journal::Journal;
 use super::slots::{Entry, Slots};
 use super::supply::{PrepareSegment, Prepared, RemoveSegment};
 use super::sync::{SyncFailed, SyncRequest};
-use super::{LogOptions, Partitions, Place, Promise, compaction::Cleaning};
+use super::{LOGS, LogId, LogOptions, Partitions, Place, Promise, compaction::Cleaning};
 use crate::protocol::handshake::ServiceRole;
 use crate::store::{Id, IdKind, Lsn, QueueRecord, QueueSlot, ServiceRecord, StoredMessage, Totals};
 use std::collections::HashMap;
@@ -60,6 +60,10 @@ pub struct Footprint {
     pub mapped: usize,
     /// Bytes of records that are needed.
     pub live: usize,
+    /// Segments of each log, in the order of [`LogId::ALL`].
+    pub segments: [usize; LOGS],
+    /// Segments in no log.
+    pub unused: usize,
 }
 
 impl<D: Disk> LogStore<D> {
@@ -124,6 +128,11 @@ impl<D: Disk> LogStore<D> {
         self.journal.is_supplied()
     }
 
+    /// Whether what comes next may need a segment that is still being prepared.
+    pub fn awaits_segment(&self) -> bool {
+        self.journal.awaits_segment()
+    }
+
     /// An unused segment to be removed by a thread that may wait.
     pub fn surplus_segment(&mut self) -> Option<RemoveSegment<D>> {
         self.journal.surplus_segment()
@@ -131,11 +140,15 @@ impl<D: Disk> LogStore<D> {
 
     /// What the store takes.
     pub fn footprint(&self) -> Footprint {
-        let segments = self.journal.segments.iter().flatten();
+        let all = self.journal.segments.iter().flatten();
+        let count = all.clone().count();
+        let segments = LogId::ALL.map(|log| self.journal.log(log).segments.len());
         Footprint {
             heap: self.index.heap_size() + self.slots.heap_size(),
-            mapped: segments.clone().count() * self.journal.segment_len,
-            live: segments.map(|segment| segment.live).sum(),
+            mapped: count * self.journal.segment_len,
+            live: all.map(|segment| segment.live).sum(),
+            segments,
+            unused: count.saturating_sub(segments.iter().sum()),
         }
     }
 

@@ -1,14 +1,17 @@
 //! Segments made ready before they are needed, and removed when there are too many.
 
+use super::LogId;
 use super::control::Header;
 use super::disk::Disk;
-use super::journal::{Journal, RESERVED_SEGMENTS, Segment};
+use super::journal::{Journal, MARGIN, RESERVED_SEGMENTS, Segment};
 use std::io;
 
 /// Segments kept ready.
 const READY_SEGMENTS: usize = 4;
 /// Unused segments that are kept; more are removed.
 const KEPT_SEGMENTS: usize = 8;
+/// Bytes of records that the commands of one block make, with a large margin.
+const BURST: usize = 256 << 10;
 /// File numbers are below this.
 const MAX_FILES: u16 = u16::MAX;
 /// Ending of the names of segments.
@@ -105,6 +108,15 @@ impl<D: Disk> Journal<D> {
     /// Whether as many segments are ready as are kept.
     pub(super) fn is_supplied(&self) -> bool {
         self.ready.len() >= READY_SEGMENTS
+    }
+
+    /// Whether what comes next may need a segment that is still being prepared.
+    pub(super) fn awaits_segment(&self) -> bool {
+        let room = BURST.min(self.segment_len / 4) + self.segment_len / MARGIN;
+        let is_filled = |log| self.room_at_head(log) < room;
+        self.preparing.is_some()
+            && self.is_short()
+            && [LogId::Queues, LogId::Messages].into_iter().any(is_filled)
     }
 
     /// Whether space runs out.

@@ -111,12 +111,11 @@ impl<D: Disk> Targets<D> {
         };
         let data = link.as_ref().map_or(0, |l| l.fixed.len() + l.user.len());
         target.supply(RECORD_COST + data)?;
-        let slot = match target.store.create(record, link) {
-            Ok((slot, _)) => slot,
+        match target.store.create_used(record, link, active) {
+            Ok(_) => {}
             Err(StoreError::Duplicate) => return Ok(None),
             Err(error) => return Err(error.into()),
-        };
-        target.store.set_active_days(slot, active);
+        }
         let mut conflicts = 0;
         for (kind, id) in queue_ids(record) {
             let lives_at = self.home_of(&id);

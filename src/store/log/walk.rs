@@ -17,6 +17,8 @@ pub struct Piece {
     pub last: u64,
     /// Run that wrote the last record.
     pub run: u32,
+    /// Number of records.
+    pub count: u64,
 }
 
 /// What a segment holds.
@@ -37,8 +39,14 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// Reads a segment. `runs` are tried behind what cannot be read, besides the one before.
-    pub fn new(bytes: &[u8], header: Header, runs: u32) -> Self {
+    /// Reads a segment. `runs` are tried behind what cannot be read, besides the one before. `each`
+    /// gets all records and the numbers of their pieces.
+    pub fn new(
+        bytes: &[u8],
+        header: Header,
+        runs: u32,
+        mut each: impl FnMut(usize, &Frame<'_>),
+    ) -> Self {
         let mut walk = Self {
             header,
             begin: None,
@@ -49,7 +57,7 @@ impl Walk {
         };
         let (mut start, mut run, mut last) = (HEADER_LEN, header.run, 0);
         loop {
-            let piece = walk.piece(bytes, start, run, last);
+            let piece = walk.piece(bytes, (start, run, last), &mut each);
             (run, last) = (piece.run, piece.last.max(last));
             if piece.end > piece.start || walk.pieces.is_empty() {
                 walk.pieces.push(piece);
@@ -70,13 +78,21 @@ impl Walk {
         Seed::new(file, log.tag(), seq, run)
     }
 
-    fn piece(&mut self, bytes: &[u8], start: usize, run: u32, last: u64) -> Piece {
+    /// Reads from an offset on, with the run and the number of the last record before.
+    fn piece(
+        &mut self,
+        bytes: &[u8],
+        (start, run, last): (usize, u32, u64),
+        each: &mut impl FnMut(usize, &Frame<'_>),
+    ) -> Piece {
+        let number = self.pieces.len();
         let mut piece = Piece {
             start,
             end: start,
             first: 0,
             last,
             run,
+            count: 0,
         };
         while let Some(frame) = frame::read(bytes, piece.end, self.seed(piece.run)) {
             let head = frame.head;
@@ -101,6 +117,8 @@ impl Walk {
             if piece.first == 0 {
                 piece.first = head.lsn;
             }
+            each(number, &frame);
+            piece.count += 1;
             piece.last = head.lsn;
             piece.end += head.space();
             self.synced = self.synced.max(head.synced);
@@ -117,6 +135,7 @@ impl Walk {
             first: 0,
             last: 0,
             run: self.header.run,
+            count: 0,
         })
     }
 }

@@ -21,7 +21,7 @@ mod source_files;
 mod statistics;
 mod store_log;
 mod text;
-mod time_text;
+pub mod time_text;
 mod warning;
 mod warning_log;
 

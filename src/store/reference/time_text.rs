@@ -7,7 +7,7 @@ const FRACTION_DIGITS: usize = 9;
 
 /// Nanoseconds since the Unix epoch of `2026-11-22T16:18:38[.867823562]Z`; digits beyond
 /// nanoseconds are dropped.
-pub(super) fn parse(text: &str) -> Option<i64> {
+pub fn parse(text: &str) -> Option<i64> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let [year, month, day] = numbers(date, '-')?;
     let (time, fraction) = match time.split_once('.') {
@@ -46,7 +46,7 @@ fn parse_fraction(digits: &str) -> Option<u32> {
 }
 
 /// The text of nanoseconds since the Unix epoch, without zeros at the end of a fraction.
-pub(super) fn format(nanos: i64) -> String {
+pub fn format(nanos: i64) -> String {
     let time = OffsetDateTime::from_unix_timestamp_nanos(nanos.into())
         .unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let fraction = match time.nanosecond() {

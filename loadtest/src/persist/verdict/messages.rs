@@ -1,21 +1,29 @@
 //! Whether messages came as they should.
 
 use super::{Comparison, Kind, Observation};
+use crate::persist::access::Acks;
 use crate::persist::materials::{Content, Received};
 use crate::persist::state::{Message, State};
 
 /// Whether what came is this message, by what its body says.
-pub(super) fn is(received: &Received, message: &Message) -> bool {
+pub(in crate::persist) fn is(received: &Received, message: &Message) -> bool {
     match received.content {
-        Content::Message(sequence) => sequence == message.sequence,
-        Content::Empty => message.size == 0,
-        Content::Foreign | Content::Quota => false,
+        Content::Message(sequence) => sequence == message.sequence && !message.marker,
+        Content::Empty => message.size == 0 && !message.marker,
+        Content::Quota => message.marker,
+        Content::Foreign => false,
     }
 }
 
-/// Waiting messages must come, all, once, in order and unchanged. Acknowledged ones may come again
-/// before them, but only without a gap: acknowledgements are lost from the last one back.
-pub(super) fn compare(state: &State, seen: &Observation, size: usize, found: &mut Comparison) {
+/// Waiting messages must come, all, once, in order and unchanged. Acknowledged ones must not come
+/// again, or, when their acknowledgements may be lost, only before them and without a gap: they are
+/// lost from the last one back. `size` is the number of messages that the recipient was told.
+pub(super) fn compare(
+    state: &State,
+    seen: &Observation,
+    (size, acks): (usize, Acks),
+    found: &mut Comparison,
+) {
     let acknowledged = state.acknowledged.iter().map(|a| a.message);
     let order: Vec<Message> = acknowledged.chain(state.waiting.iter().copied()).collect();
     let required = state.acknowledged.len();
@@ -36,6 +44,7 @@ pub(super) fn compare(state: &State, seen: &Observation, size: usize, found: &mu
             sequence,
             size,
             notify,
+            ..
         } = order[position];
         if came[position] {
             let what = format!("message {sequence}");
@@ -49,6 +58,9 @@ pub(super) fn compare(state: &State, seen: &Observation, size: usize, found: &mu
         } else if received.size != usize::from(size) || received.notify != notify {
             let what = format!("message {sequence} has another length or flag");
             found.absent(false, Kind::Corrupted, &what);
+        } else if position < required && acks == Acks::Strict {
+            let what = format!("acknowledgement of message {sequence}: it came again");
+            found.absent(false, Kind::Lost, &what);
         } else if position < required {
             found.reappeared += 1;
         } else {
@@ -65,7 +77,7 @@ pub(super) fn compare(state: &State, seen: &Observation, size: usize, found: &mu
         if position >= required {
             let what = format!("message {sequence}");
             found.absent(false, Kind::Lost, &what);
-        } else if position > first {
+        } else if position > first && acks == Acks::Allowed {
             let what = format!("message {sequence} is gone, an older acknowledged one is not");
             found.absent(false, Kind::Half, &what);
         }

@@ -68,6 +68,8 @@ pub struct Tally {
     pub half: u64,
     /// Acknowledged messages that came again in their place: allowed.
     pub reappeared: u64,
+    /// Notifications that came and opened.
+    pub notified: u64,
     /// Operations that were never confirmed and took effect: allowed.
     pub happened: u64,
     /// Operations that were never confirmed and took none: allowed.
@@ -84,6 +86,7 @@ impl AddAssign for Tally {
         self.repeated += other.repeated;
         self.half += other.half;
         self.reappeared += other.reappeared;
+        self.notified += other.notified;
         self.happened += other.happened;
         self.did_not_happen += other.did_not_happen;
     }

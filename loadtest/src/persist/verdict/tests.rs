@@ -1,7 +1,8 @@
 use super::*;
+use crate::persist::access::Acks;
 use crate::persist::choice::{self, Live};
 use crate::persist::materials::Content;
-use crate::persist::state::{Ids, LinkLengths, Operation, SecuredBy, Told};
+use crate::persist::state::{Ids, LinkLengths, Operation, SecuredBy, Told, ToldNotifier};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
@@ -21,7 +22,15 @@ fn send(sequence: u32) -> Operation {
         sequence,
         size: 100,
         notify: false,
+        marker: false,
     })
+}
+
+fn notifier(id: u8) -> ToldNotifier {
+    ToldNotifier {
+        id: vec![id; 24],
+        server_dh: [6; 32],
+    }
 }
 
 /// Issues and confirms.
@@ -33,9 +42,9 @@ fn perform(queue: &mut Queue, operation: Operation) {
             sender: vec![2; 24],
             server_dh: [3; 32],
             link: Some(vec![4; 24]),
-            notifier: Some(vec![5; 24]),
+            notifier: Some(notifier(5)),
         })),
-        Operation::EnableNotifier => Told::Notifier(vec![step as u8; 24]),
+        Operation::EnableNotifier => Told::Notifier(notifier(step as u8)),
         _ => Told::Nothing,
     };
     assert_eq!(queue.confirm(step, told, 0), Some(operation));
@@ -55,11 +64,13 @@ fn full() -> Queue {
 fn received(message: &Message) -> Received {
     Received {
         content: match message.size {
+            0 if message.marker => Content::Quota,
             0 => Content::Empty,
             _ => Content::Message(message.sequence),
         },
         size: usize::from(message.size),
         notify: message.notify,
+        time: 0,
     }
 }
 
@@ -69,7 +80,7 @@ fn seen(queue: &Queue, state: &State, again: usize) -> Observation {
     let from = acknowledged.len().saturating_sub(again);
     let again = acknowledged.range(from..).map(|a| received(&a.message));
     let messages: Vec<_> = again.chain(state.waiting.iter().map(received)).collect();
-    let told = |step: &Step| queue.notifier_id(*step).is_some();
+    let told = |step: &Step| queue.notifier(*step).is_some();
     Observation {
         recipient_keys: state.recipient_keys.clone(),
         description: state.exists.then_some(Description {
@@ -81,6 +92,7 @@ fn seen(queue: &Queue, state: &State, again: usize) -> Observation {
         links: Some(state.link.map(right).into_iter().collect()),
         notifiers: state.notifier.filter(told).into_iter().collect(),
         accepts: Some(state.exists && !state.suspended),
+        by_service: false,
         messages,
         secured_with: None,
         sent: None,
@@ -96,7 +108,7 @@ fn right(link: Link) -> LinkSeen {
 }
 
 fn kinds(queue: &Queue, seen: &Observation) -> Vec<Kind> {
-    let judgement = judge(queue, seen, 1);
+    let judgement = judge(queue, seen, 1, Acks::Allowed);
     let kinds: Vec<_> = judgement.faults.iter().map(|f| f.kind).collect();
     assert_eq!(judgement.tally.faults(), kinds.len() as u64);
     kinds
@@ -113,7 +125,7 @@ fn after(queue: &Queue, change: impl FnOnce(&mut Observation)) -> Vec<Kind> {
 #[test]
 fn what_is_as_promised_is_proved_fact_by_fact() {
     let queue = full();
-    let judgement = judge(&queue, &seen(&queue, &queue.state, 0), 1);
+    let judgement = judge(&queue, &seen(&queue, &queue.state, 0), 1, Acks::Allowed);
     let expected = Tally {
         queues: 1,
         // The queue, recipient key, sender key, link, notifier, three messages.
@@ -238,7 +250,7 @@ fn repeated_and_reordered_messages_are_found() {
 fn acknowledged_messages_may_come_again_at_the_head_without_a_gap() {
     let queue = full();
     for again in 0..=2 {
-        let judgement = judge(&queue, &seen(&queue, &queue.state, again), 1);
+        let judgement = judge(&queue, &seen(&queue, &queue.state, again), 1, Acks::Allowed);
         assert_eq!(judgement.faults, []);
         assert_eq!(judgement.tally.reappeared, again as u64);
         assert_eq!(judgement.tally.proved, 8);
@@ -258,9 +270,80 @@ fn acknowledged_messages_may_come_again_at_the_head_without_a_gap() {
 }
 
 #[test]
+fn acknowledged_messages_must_not_come_again_where_that_is_promised() {
+    let queue = full();
+    for again in 1..=2 {
+        let seen = seen(&queue, &queue.state, again);
+        let judgement = judge(&queue, &seen, 1, Acks::Strict);
+        let kinds: Vec<_> = judgement.faults.iter().map(|f| f.kind).collect();
+        assert_eq!(kinds, vec![Kind::Lost; again]);
+        assert_eq!(
+            (judgement.tally.lost, judgement.tally.reappeared),
+            (again as u64, 0)
+        );
+    }
+    let none = judge(&queue, &seen(&queue, &queue.state, 0), 1, Acks::Strict);
+    assert_eq!((none.faults, none.tally.proved), (vec![], 8));
+    // One in doubt may be lost, and no other.
+    let mut queue = full();
+    queue.issue(Operation::Acknowledge(2));
+    for (state, again, faults) in [(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 1), (1, 2, 1)] {
+        let state = &queue.candidates(0)[state];
+        let judgement = judge(&queue, &seen(&queue, state, again), 1, Acks::Strict);
+        assert_eq!(judgement.faults.len(), faults, "{again} of {state:?}");
+    }
+}
+
+#[test]
+fn the_marker_of_a_full_queue_is_a_message_like_others() {
+    let mut queue = full();
+    let marker = Message {
+        sequence: 5,
+        size: 0,
+        notify: false,
+        marker: true,
+    };
+    queue.issue(Operation::Send(marker));
+    for state in queue.candidates(0) {
+        assert_eq!(kinds(&queue, &seen(&queue, &state, 0)), []);
+    }
+    assert_eq!(queue.confirm(6, Told::Nothing, 0), None, "out of turn");
+    let step = queue.next_step - 1;
+    let confirmed = queue.confirm(step, Told::Nothing, 0);
+    assert_eq!(confirmed, Some(Operation::Send(marker)));
+    assert!(queue.state.is_full());
+    let lost = |s: &mut Observation| {
+        s.messages.pop();
+        s.description.as_mut().unwrap().size -= 1;
+    };
+    assert_eq!(after(&queue, lost), [Kind::Lost]);
+    let earlier = |s: &mut Observation| s.messages.swap(2, 3);
+    assert_eq!(after(&queue, earlier), [Kind::Reordered]);
+    let other = |s: &mut Observation| s.messages[3].content = Content::Empty;
+    assert_eq!(after(&queue, other), [Kind::Corrupted, Kind::Lost]);
+}
+
+#[test]
+fn a_notifier_belongs_to_whoever_asked_last() {
+    let mut queue = full();
+    perform(&mut queue, Operation::Associate);
+    assert_eq!(queue.association(), (true, true));
+    let mut shown = seen(&queue, &queue.state, 0);
+    let settled = judge(&queue, &shown, 1, Acks::Strict).queue;
+    assert_eq!(
+        settled.association(),
+        (false, false),
+        "another client asked"
+    );
+    shown.by_service = true;
+    let settled = judge(&queue, &shown, 1, Acks::Strict).queue;
+    assert_eq!(settled.association(), (true, true));
+}
+
+#[test]
 fn what_was_seen_to_be_gone_after_a_restart_must_not_come_again() {
     let queue = full();
-    let first = judge(&queue, &seen(&queue, &queue.state, 1), 1).queue;
+    let first = judge(&queue, &seen(&queue, &queue.state, 1), 1, Acks::Allowed).queue;
     let known: Vec<_> = first
         .state
         .acknowledged
@@ -280,7 +363,7 @@ fn what_was_seen_to_be_gone_after_a_restart_must_not_come_again() {
     again.description.as_mut().unwrap().size += 1;
     assert_eq!(kinds(&first, &again), [Kind::Corrupted]);
     // In the same life the acknowledgement may still be lost.
-    let same = judge(&queue, &seen(&queue, &queue.state, 0), 0).queue;
+    let same = judge(&queue, &seen(&queue, &queue.state, 0), 0, Acks::Allowed).queue;
     assert_eq!(same.state.acknowledged.len(), 5);
 }
 
@@ -295,6 +378,7 @@ fn operations_in_doubt_may_have_happened_or_not() {
         Operation::DeleteLink,
         Operation::EnableNotifier,
         Operation::DisableNotifier,
+        Operation::Associate,
         Operation::ReplaceKeys(2),
         Operation::Suspend,
         Operation::Delete,
@@ -306,7 +390,7 @@ fn operations_in_doubt_may_have_happened_or_not() {
         }
         queue.issue(operation);
         for state in queue.candidates(0) {
-            let judgement = judge(&queue, &seen(&queue, &state, 0), 1);
+            let judgement = judge(&queue, &seen(&queue, &state, 0), 1, Acks::Allowed);
             assert_eq!(judgement.faults, [], "{operation:?}");
             assert!(judgement.queue.is_settled());
             assert_eq!(judgement.queue.state.exists, state.exists);
@@ -376,7 +460,7 @@ fn a_burst_in_doubt_arrives_from_its_beginning() {
     let states = queue.candidates(0);
     assert_eq!(states.len(), 4);
     for (happened, state) in states.iter().enumerate() {
-        let judgement = judge(&queue, &seen(&queue, state, 0), 1);
+        let judgement = judge(&queue, &seen(&queue, state, 0), 1, Acks::Allowed);
         assert_eq!(judgement.faults, []);
         assert_eq!(judgement.tally.happened, happened as u64);
         assert_eq!(judgement.tally.did_not_happen, 3 - happened as u64);
@@ -454,6 +538,9 @@ fn live(queue: &Queue) -> Live {
     Live {
         subscribed: true,
         delivered: queue.state.waiting.front().map(|m| m.sequence),
+        quota: queue.contact.then_some(8),
+        service: true,
+        quiet: false,
     }
 }
 
@@ -468,7 +555,7 @@ fn a_server_that_keeps_its_promises_is_never_blamed() {
             let state = &states[rng.random_range(0..states.len())];
             let lost = rng.random_range(0..=state.acknowledged.len());
             let shown = seen(&queue, state, lost);
-            let judgement = judge(&queue, &shown, epoch);
+            let judgement = judge(&queue, &shown, epoch, Acks::Allowed);
             assert_eq!(judgement.faults, [], "seed {seed}: {queue:?}\n{shown:?}");
             doubtful += judgement.tally.happened;
             reappeared += judgement.tally.reappeared;

@@ -5,15 +5,20 @@ use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::plan::End;
 use crate::target::{Target, TlsOptions};
 
 /// Lines of the server's log that explain a failed start.
 const LOG_LINES: usize = 20;
+/// A server that is asked to stop and still runs so long afterwards hangs.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// How often it is looked whether it has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// How the server is started.
 #[derive(Clone)]
@@ -22,8 +27,17 @@ pub struct Settings {
     pub binary: PathBuf,
     /// Where everything is: `etc`, `var`, `server.log`.
     pub dir: PathBuf,
-    /// Lines of the section `[RELAY]`.
+    /// Lines of the section `[RELAY]` that never change.
     pub relay: Vec<String>,
+}
+
+/// What may change from start to start.
+#[derive(Debug, Clone, Copy)]
+pub struct Changing {
+    /// Number of shards.
+    pub shards: u32,
+    /// Whether expiry looks every second, at every start and `SEND`, instead of never.
+    pub expiry: bool,
 }
 
 impl Settings {
@@ -35,12 +49,11 @@ impl Settings {
         command
     }
 
-    /// Makes the directory with credentials, unless they are there, and the configuration.
+    /// Makes the directory with credentials, unless they are there.
     pub fn initialise(&self) -> Result<()> {
         fs::create_dir_all(&self.dir)
             .with_context(|| format!("cannot make {}", self.dir.display()))?;
-        let ini = self.dir.join("etc/smp-server.ini");
-        if !ini.exists() {
+        if !self.ini().exists() {
             let output = self
                 .command()
                 .args(["init", "-y", "--no-password", "-a", "ED25519"])
@@ -49,14 +62,36 @@ impl Settings {
             let told = String::from_utf8_lossy(&output.stderr).into_owned();
             ensure!(output.status.success(), "init failed: {told}");
         }
+        Ok(())
+    }
+
+    fn ini(&self) -> PathBuf {
+        self.dir.join("etc/smp-server.ini")
+    }
+
+    /// Where the server keeps queues and messages.
+    pub fn store(&self) -> PathBuf {
+        self.dir.join("var/smp-server-store")
+    }
+
+    /// Writes the configuration for the next start.
+    pub fn configure(&self, changing: Changing) -> Result<()> {
+        let (looks, interval) = match changing.expiry {
+            true => ("on", 1),
+            false => ("off", 86_400),
+        };
         let text = format!(
             "[STORE_LOG]\nenable = on\n\
+             expire_messages_on_start = {looks}\nexpire_messages_on_send = {looks}\n\
              [AUTH]\nnew_queues = on\n\
              [TRANSPORT]\nhost = 127.0.0.1\nport = 0\n\
              [INACTIVE_CLIENTS]\ndisconnect = off\n\
-             [RELAY]\n{}\n",
-            self.relay.join("\n")
+             [RELAY]\n{}\nshards = {}\n\
+             message_check_interval = {interval}\nntf_check_interval = {interval}\n",
+            self.relay.join("\n"),
+            changing.shards,
         );
+        let ini = self.ini();
         fs::write(&ini, text).with_context(|| format!("cannot write {}", ini.display()))
     }
 
@@ -127,24 +162,39 @@ impl Relay {
         Ok(Target::parse(&self.address, tls)?)
     }
 
-    /// Kills the server after some time, whatever the caller does meanwhile.
-    pub fn kill_after(mut self, life: Duration) -> Killer {
-        Killer(std::thread::spawn(move || {
+    /// Ends the server after some time, whatever the caller does meanwhile.
+    pub fn end_after(mut self, life: Duration, end: End) -> Ending {
+        Ending(Some(std::thread::spawn(move || {
             std::thread::sleep(life);
             let early = self.child.try_wait().context("look at the server")?;
             if let Some(status) = early {
                 return Err(anyhow!("the server ended by itself: {status}"));
             }
-            self.child.kill().context("kill the server")?;
-            self.child.wait().context("wait for the server")?;
-            Ok(())
-        }))
+            match end {
+                End::Kill => {
+                    self.child.kill().context("kill the server")?;
+                    self.child.wait().context("wait for the server")?;
+                    Ok(())
+                }
+                End::Stop => self.stop(),
+            }
+        })))
     }
 
     /// Stops the server in order.
     pub fn stop(mut self) -> Result<()> {
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
-        let status = self.child.wait()?;
+        let until = Instant::now() + STOP_LIMIT;
+        let status = loop {
+            if let Some(status) = self.child.try_wait()? {
+                break status;
+            }
+            ensure!(
+                Instant::now() < until,
+                "the server does not stop within {STOP_LIMIT:?}"
+            );
+            std::thread::sleep(LOOK_EVERY);
+        };
         ensure!(status.success(), "the server ended with {status}");
         Ok(())
     }
@@ -158,13 +208,24 @@ impl Drop for Relay {
     }
 }
 
-/// The end of a server, on its way.
-pub struct Killer(JoinHandle<Result<()>>);
+/// The end of a server, on its way. Dropping it waits as well: no server is left behind.
+pub struct Ending(Option<JoinHandle<Result<()>>>);
 
-impl Killer {
-    /// Waits until the server is gone; fails when it went by itself.
-    pub fn wait(self) -> Result<()> {
-        let ended = self.0.join();
-        ended.map_err(|_| anyhow!("the killer failed"))?
+impl Ending {
+    /// Waits until the server is gone; fails when it went by itself, or not in order when it
+    /// should have.
+    pub fn wait(mut self) -> Result<()> {
+        let thread = self.0.take().context("the server has ended before")?;
+        let ended = thread.join();
+        ended.map_err(|_| anyhow!("the thread that ends the server failed"))?
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            // Something else went wrong and is told.
+            let _ = thread.join();
+        }
     }
 }

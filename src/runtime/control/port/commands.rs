@@ -16,11 +16,12 @@ use crate::runtime::core::now;
 use crate::store::Id;
 use futures_lite::io::{AsyncRead, AsyncWrite};
 use std::io;
+use std::rc::Rc;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Carries out a command that the role allows, and answers.
     pub(super) async fn carry_out(&mut self, command: Command) -> io::Result<()> {
-        let port = self.port.clone();
+        let port = Rc::clone(&self.port);
         let control = &port.control;
         let answer = match command {
             // The session itself has seen to these.

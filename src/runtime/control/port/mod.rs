@@ -7,7 +7,7 @@ mod commands;
 mod listen;
 mod local;
 mod peer;
-mod process;
+pub mod process;
 mod session;
 
 pub use listen::open;

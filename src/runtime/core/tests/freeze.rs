@@ -4,8 +4,9 @@ use super::control::answered;
 use super::*;
 use crate::runtime::backup::hold_still;
 use crate::runtime::control::{BackupStep, ControlReply, ControlRequest};
-use crate::store::log::{Directory, LogOptions, LogStore, Promise};
+use crate::store::log::{Directory, LogOptions, LogStore, PrepareSegment, Promise};
 use futures_lite::future::{block_on, poll_once};
+use std::io;
 use std::pin::pin;
 
 fn step(cores: &[Core], control: &Control, shard: u16, step: BackupStep) -> ControlReply {
@@ -196,4 +197,53 @@ fn one_backup_at_a_time() {
     }
     drop(turn);
     assert!(control.begin_backup().is_some());
+}
+
+/// Load that is faster than segments are made must not look like a full disk.
+#[test]
+fn commands_wait_for_a_segment_that_is_being_made() {
+    let state = tempfile::tempdir().unwrap();
+    let (cores, _) = durable_cores(state.path(), 1);
+    let core = &cores[0];
+    let peer = Peer::open(core, 1);
+    let begin = || core.with_log(LogStore::wants_segment).flatten();
+    let end = |prepare: PrepareSegment<Directory>| {
+        let prepared = prepare.run();
+        core.with_log(|log| log.segment_ready(prepared).unwrap());
+        core.note_supply();
+    };
+    while let Some(prepare) = begin() {
+        end(prepare);
+    }
+    let queue = peer.create(&cores);
+    let send = Command::Send {
+        notify: false,
+        body: &[1; 12_000],
+    };
+    let message = peer.client.transmission(None, &queue.sender, &send);
+    let mut being_made = None;
+    loop {
+        being_made = being_made.or_else(begin);
+        peer.send(core, &message);
+        match peer.words().as_slice() {
+            [] => break,
+            words => assert_eq!(words, ["OK"]),
+        }
+    }
+    assert!(core.is_congested_for(&peer.connection));
+    end(being_made.unwrap());
+    settle(&cores);
+    assert_eq!(peer.words(), ["OK"]);
+    assert!(!core.is_congested_for(&peer.connection));
+    // When there is none to be had, nothing waits.
+    being_made = begin();
+    core.note_full_disk(&io::Error::from(io::ErrorKind::StorageFull));
+    loop {
+        peer.send(core, &message);
+        match peer.words().as_slice() {
+            [word] if word == "OK" => {}
+            words => break assert!(words[0].starts_with("ERR STORE"), "{words:?}"),
+        }
+    }
+    drop(being_made);
 }

@@ -5,6 +5,7 @@ use crate::store::log::LogId;
 use crate::store::log::codec::{self, AckPayload, AliasPayload};
 use crate::store::log::control::{Control, Header};
 use crate::store::log::frame::{self, Head, Seed};
+use crate::store::log::index::IdHasher;
 use crate::store::log::walk::Walk;
 use crate::store::{ActiveDays, IdKind, Message, MessageKind};
 use proptest::prelude::*;
@@ -91,8 +92,17 @@ proptest! {
         prop_assert!(frame::scan(&bytes, 0, seed, lsn).is_none());
         let _ = Header::decode(&bytes);
         let header = Header { file: 1, shard: 0, log: LogId::Queues, seq: 3, run: 4, size: 0 };
-        let walk = Walk::new(&bytes, header, 6);
+        let walk = Walk::new(&bytes, header, 6, |_, _| {});
         prop_assert_eq!(walk.begin, None);
+    }
+
+    #[test]
+    fn ids_hash_alike_alone_and_together(key: [u8; 16], ids: [[u8; 24]; 4], count in 0_usize..5) {
+        let hasher = IdHasher::new(&key);
+        let kinds = [IdKind::Link, IdKind::Recipient, IdKind::Notifier, IdKind::Sender];
+        let ids: Vec<_> = kinds.into_iter().zip(ids).take(count).collect();
+        let alone: Vec<_> = ids.iter().map(|(kind, id)| hasher.hash(*kind, id)).collect();
+        prop_assert_eq!(hasher.hash_all(&ids).collect::<Vec<_>>(), alone);
     }
 
     #[test]

@@ -245,6 +245,8 @@ impl Memory for FakeMemory {
 
     fn warm(&self, _at: usize) {}
 
+    fn prefetch(&self) {}
+
     fn release(&self) {}
 
     fn file(&self) -> FakeFile {

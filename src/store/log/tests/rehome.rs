@@ -463,7 +463,7 @@ fn segments_and_directories_of_another_shard_are_refused() {
         let name = entry.unwrap().file_name();
         let (a, b) = (first.join(&name), second.join(&name));
         let is_used = |path: &Path| fs::read(path).unwrap().starts_with(b"smp-log\n");
-        if !b.is_file() || !(is_used(&a) && is_used(&b)) {
+        if !(b.is_file() && is_used(&a) && is_used(&b)) {
             continue;
         }
         swap(&a, &b);

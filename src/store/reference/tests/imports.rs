@@ -283,7 +283,8 @@ fn a_journal_is_imported_like_a_file_of_messages() {
         ..ImportOptions::default()
     };
     let (report, _) = import(made.path(), &full);
-    let name = "messages/7s/lL/z3/mP/iE5xCjR7cyAyiv8fTiXrA3mS";
+    // Ids of queues are not told as a whole.
+    let name = "messages/7s/lL/z3/…";
     assert_eq!(reasons(&report), [(name, None, Reason::QueueFull)]);
 }
 
@@ -302,7 +303,8 @@ fn what_is_no_queue_of_a_journal_is_a_warning() {
     }
     fs::write(journal.join("ab"), "a file").unwrap();
     let (report, _) = import(made.path(), &ImportOptions::default());
-    let not = |name: &str| format!("messages/{name}: skipped: not part of a message journal");
+    let not = |name: &str| format!("messages/{name}: note: skipped: not part of a message journal");
+    let gone = "note: skipped: whom this is for does not exist any more";
     let shown: Vec<_> = report
         .warnings
         .list()
@@ -312,9 +314,9 @@ fn what_is_no_queue_of_a_journal_is_a_warning() {
     assert_eq!(
         shown,
         [
-            not("7s/lL/z3/mP/====xCjR7cyAyiv8fTiXrA3mS"),
-            format!("messages/{unknown}: skipped: the queue does not exist"),
-            not("7s/lL/z3/mP/short"),
+            not("7s/lL/z3/…"),
+            format!("messages/7s/lL/z3/…: {gone}"),
+            not("7s/lL/z3/…"),
             not("ab"),
             not("long"),
         ]
