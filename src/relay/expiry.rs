@@ -7,7 +7,9 @@ use super::Timestamp;
 use super::shard::Shard;
 use crate::store::{MessageKind, QueueSlot, Store};
 
-/// Messages removed from one queue at a time; few queues hold more.
+/// Messages removed from one queue at a time: each may have to be read from the disk.
+const MESSAGES_PER_STEP: u64 = 16;
+/// Messages removed before another is taken; few queues hold more.
 const MESSAGES_PER_QUEUE: u64 = 256;
 
 /// A walk over the queues with messages.
@@ -38,10 +40,10 @@ impl<S: Store> Shard<S> {
             let Some(slot) = self.store.next_with_messages(sweep.after) else {
                 return false;
             };
-            let expired = self.expire_queue(now, slot);
+            let expired = self.expire_head(now, slot, MESSAGES_PER_STEP);
             sweep.expired += expired;
             // Longer queues take several steps.
-            if expired < MESSAGES_PER_QUEUE {
+            if expired < MESSAGES_PER_STEP {
                 sweep.after = Some(slot);
             }
         }
@@ -64,13 +66,17 @@ impl<S: Store> Shard<S> {
     }
 
     /// Removes expired messages from the head of a queue, up to a younger one or a quota marker.
-    pub(super) fn expire_queue(&mut self, now: Timestamp, slot: QueueSlot) -> u64 {
+    pub(super) fn expire_queue(&mut self, now: Timestamp, slot: QueueSlot) {
+        self.expire_head(now, slot, MESSAGES_PER_QUEUE);
+    }
+
+    fn expire_head(&mut self, now: Timestamp, slot: QueueSlot, most: u64) -> u64 {
         let Some(ttl) = self.config.message_ttl else {
             return 0;
         };
         let before = now.seconds().saturating_sub(ttl);
         let mut expired = 0;
-        for _ in 0..MESSAGES_PER_QUEUE {
+        for _ in 0..most {
             let is_old = self.store.head(slot).is_some_and(|head| {
                 let at = Timestamp {
                     nanos: head.time_ns,

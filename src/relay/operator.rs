@@ -100,16 +100,20 @@ impl<S: Store> Shard<S> {
     /// Deletes a queue with its messages. Nobody is told: whoever is subscribed hears nothing more
     /// of it. The answer leaves once the change is durable.
     pub fn delete(&mut self, call: OperatorCall, id: &Id, effects: &mut Vec<Effect>) {
-        let mut link_id = None;
+        let (mut link_id, mut imported) = (None, Vec::new());
         let (lsn, answer) = self.with_operators_queue(id, |shard, slot| {
             let messages = shard.store.message_count(slot);
             let (record, lsn, _) = del::remove(shard, slot)?;
             shard.notifications.remove_queue(slot);
             link_id = record.link_id;
+            imported.extend(del::imported(&record));
             Ok((lsn, OperatorAnswer::Deleted(messages)))
         });
         if let Some(link_id) = link_id {
             self.release_link(&link_id, lsn, None, effects);
+        }
+        if let Some(lsn) = lsn {
+            self.release_imported(imported, lsn, effects);
         }
         self.answer_operator(call, lsn, answer, effects);
     }

@@ -6,7 +6,7 @@ use super::effect::Effect;
 use super::session_ref::SessionRef;
 #[cfg(test)]
 use super::{Answer, Ticket};
-use crate::store::Lsn;
+use crate::store::{Id, Lsn};
 use std::collections::{HashMap, VecDeque};
 
 /// Effects held until the change behind them is durable, oldest first.
@@ -85,6 +85,14 @@ impl PendingChanges {
     /// Takes a change back.
     pub fn remove(&mut self, token: u64) -> Option<PendingChange> {
         self.changes.remove(&token)
+    }
+
+    /// Whether a change waits for a link id.
+    pub fn wants(&self, id: &Id) -> bool {
+        self.changes.values().any(|change| match change {
+            PendingChange::Queue(queue) => queue.record.link_id == Some(*id),
+            PendingChange::Link(link) => link.link_id == *id,
+        })
     }
 
     /// Changes that wait.

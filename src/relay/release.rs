@@ -7,7 +7,7 @@ use super::effect::{Effect, PeerMessage};
 use super::session_ref::{SessionRef, Ticket};
 use super::shard::{Call, Shard};
 use crate::protocol::{ErrorType, Response};
-use crate::store::{Id, IdKind, Lsn, Store};
+use crate::store::{Id, IdKind, Location, Lsn, Store};
 
 /// The answer to a command that ends with the release of an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,16 +83,65 @@ impl<S: Store> Shard<S> {
         }
     }
 
+    /// Once `lsn` is durable, gives back those ids of a queue that is gone which live on other
+    /// shards. Only imported sender and notifier ids do.
+    pub(super) fn release_imported(
+        &mut self,
+        ids: impl IntoIterator<Item = (IdKind, Id)>,
+        lsn: Lsn,
+        effects: &mut Vec<Effect>,
+    ) {
+        for (kind, id) in ids {
+            let shard = self.config.partitioner.shard_of(&id);
+            if shard != self.config.index {
+                let message = PeerMessage::ReleaseAlias {
+                    kind,
+                    id,
+                    confirmation: None,
+                };
+                self.emit(Some(lsn), Effect::Peer { shard, message }, effects);
+            }
+        }
+    }
+
+    /// Gives back an id that leads here from another shard when there is no queue of it.
+    ///
+    /// A queue whose end is not durable yet may come back, and one may be on its way: this says
+    /// nothing before the disk, and nothing while a change waits for that id.
+    pub(super) fn check_alias(
+        &mut self,
+        from: u16,
+        kind: IdKind,
+        id: Id,
+        effects: &mut Vec<Effect>,
+    ) {
+        let is_used = matches!(self.store.find(kind, &id), Some(Location::Queue(_)));
+        if is_used || kind == IdKind::Link && self.pending.wants(&id) {
+            return;
+        }
+        let message = PeerMessage::ReleaseAlias {
+            kind,
+            id,
+            confirmation: None,
+        };
+        let release = Effect::Peer {
+            shard: from,
+            message,
+        };
+        self.emit(Some(self.store.last()), release, effects);
+    }
+
     /// Lets go of an id that another shard has given back.
     pub(super) fn alias_released(
         &mut self,
+        from: u16,
         kind: IdKind,
         id: &Id,
         confirmation: Option<Confirmation>,
         effects: &mut Vec<Effect>,
     ) {
         // A full disk leaves a stale alias, which answers like an unknown id.
-        let lsn = self.store.release_alias(kind, id).ok();
+        let lsn = self.store.release_alias(kind, id, from).ok();
         if let Some(confirmation) = confirmation {
             self.emit(lsn, confirmation.into(), effects);
         }

@@ -395,25 +395,13 @@ impl<S: Store> Shard<S> {
                 }
                 None => {}
             },
-            PeerMessage::CheckAlias { kind, id } => {
-                if !matches!(self.store.find(kind, &id), Some(Location::Queue(_))) {
-                    let message = PeerMessage::ReleaseAlias {
-                        kind,
-                        id,
-                        confirmation: None,
-                    };
-                    effects.push(Effect::Peer {
-                        shard: from,
-                        message,
-                    });
-                }
-            }
+            PeerMessage::CheckAlias { kind, id } => self.check_alias(from, kind, id, effects),
             PeerMessage::Service(message) => self.service_message(from, message, effects),
             PeerMessage::ReleaseAlias {
                 kind,
                 id,
                 confirmation,
-            } => self.alias_released(kind, &id, confirmation, effects),
+            } => self.alias_released(from, kind, &id, confirmation, effects),
         }
     }
 

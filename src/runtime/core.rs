@@ -45,6 +45,8 @@ use std::time::{Duration, Instant, SystemTime};
 /// Time spent on messages of other executors, or on events that were due, before connections get
 /// a turn: what one costs depends on what it asks for.
 const TURN: Duration = Duration::from_millis(1);
+/// Queues whose messages may have expired that are looked at between two looks at the clock.
+const QUEUES_AT_ONCE: usize = 4;
 
 #[derive(Debug, Default)]
 struct Sessions {
@@ -310,10 +312,9 @@ impl Core {
         self.store_watch.note_sync();
     }
 
-    /// Asks the shards that link ids lead to whether they still have a queue for them.
-    pub fn check_aliases(&self, aliases: Vec<(Id, u16)>) {
-        for (id, shard) in aliases {
-            let kind = IdKind::Link;
+    /// Asks the shards that ids lead to whether they still have a queue for them.
+    pub fn check_aliases(&self, aliases: Vec<(IdKind, Id, u16)>) {
+        for (kind, id, shard) in aliases {
             let message = CoreMessage::Peer(PeerMessage::CheckAlias { kind, id });
             self.mesh.send(shard, message);
         }
@@ -373,11 +374,19 @@ impl Core {
         })
     }
 
-    /// Drops old messages of some queues; says whether there are more.
-    pub fn expire_messages(&self, sweep: &mut MessageSweep, queues: usize) -> bool {
-        self.shard
+    /// Drops old messages for a turn; says whether there may be more.
+    pub fn expire_messages(&self, sweep: &mut MessageSweep) -> bool {
+        let start = Instant::now();
+        while self
+            .shard
             .borrow_mut()
-            .expire_messages(now(), sweep, queues)
+            .expire_messages(now(), sweep, QUEUES_AT_ONCE)
+        {
+            if start.elapsed() >= TURN {
+                return true;
+            }
+        }
+        false
     }
 
     /// Drops old notifications of some queues; says whether there are more.

@@ -13,8 +13,6 @@ use std::time::Duration;
 
 /// Time between two saves.
 const INTERVAL: Duration = Duration::from_secs(45);
-/// Slots looked at before connections get a turn.
-const SLOTS_PER_STEP: u32 = 4096;
 
 /// The task that saves.
 pub struct DayKeeper {
@@ -58,7 +56,7 @@ async fn save(core: &Core) -> io::Result<()> {
     // What is noted while the parts are read may be saved as well, but is not known to be.
     let saving = core.shard().borrow_mut().activity().before_saving(seconds);
     let mut walk = DaysWalk::default();
-    while core.with_log(|store| store.read_days(&mut walk, SLOTS_PER_STEP)) == Some(true) {
+    while core.with_log(|store| store.read_days(&mut walk)) == Some(true) {
         yield_now().await;
     }
     let Some(days) = core.with_log(|store| store.save_read_days(walk)) else {

@@ -5,7 +5,9 @@ use super::server::RunError;
 use super::storage;
 use crate::config::settings::Settings;
 use crate::relay::Partitioner;
-use crate::store::log::{LogOptions, OpenError, Partitions, RehomeError, StoreDirectory};
+use crate::store::log::{
+    LogOptions, OpenError, Partitions, RehomeError, StoreDirectory, copies_on_write,
+};
 use crate::store::{Store, Totals};
 use std::path::Path;
 use std::sync::Arc;
@@ -61,6 +63,14 @@ pub fn prepare(
         self::repair(&mut directory, &this.key, &options)?;
     }
     note_origin(&mut directory, &this.key)?;
+    if copies_on_write(&directory.shard(0)) {
+        tracing::warn!(
+            "{} is on a file system that writes elsewhere what is overwritten (btrfs, zfs): a full \
+             disk ends the relay. Use ext4 or xfs, or on btrfs a directory with `chattr +C` that the \
+             store is moved to",
+            state_dir.display()
+        );
+    }
     if directory.shards() != shards {
         tracing::info!(
             "moving queues from {} shards to {shards}...",
@@ -94,9 +104,11 @@ fn repair(
                 tracing::warn!("skipped: {damage}");
             }
             tracing::warn!(
-                "{} queues and {} messages could be read; the damaged logs are kept in {}",
+                "{} queues and {} messages could be read, {} ids belong to two queues and were left \
+                 to one; the damaged logs are kept in {}",
                 report.moved.queues,
                 report.moved.messages,
+                report.conflicts,
                 kept.display()
             );
         }

@@ -132,11 +132,11 @@ async fn run_executor(
             save::save_on_request(Rc::clone(&core), keepers)
         }),
         steps.spawn(Maintenance, storage::check_aliases(Rc::clone(&core))),
-        steps.spawn(Maintenance, {
-            let (core, failure) = (Rc::clone(&core), Rc::clone(&failure));
-            async move { failure.set(storage::keep_durable(core, durability).await) }
-        }),
     ];
+    let syncing = steps.spawn(Maintenance, {
+        let (core, failure) = (Rc::clone(&core), Rc::clone(&failure));
+        async move { failure.set(storage::keep_durable(core, durability).await) }
+    });
     // The main thread may have given up already.
     let _ = report.send(Report::Listening);
 
@@ -157,10 +157,17 @@ async fn run_executor(
     }
     days.finish().await;
     tracing::debug!("steps of shard {index}: {}", core.steps().times());
-    let finished = storage::finish(&core);
+    let finished = match result {
+        Err(error @ RunError::Sync(_)) => Err(error),
+        result => {
+            let synced = failure.or_synced(&core).await;
+            let finished = synced.and_then(|()| Ok(storage::finish(&core)?));
+            result.and(finished)
+        }
+    };
+    syncing.cancel().await;
     core.say_last_words();
-    finished?;
-    result
+    finished
 }
 
 /// What fails and ends the executor, and the task that waits for it.
@@ -176,6 +183,18 @@ impl Failure {
         if let Some(waker) = self.waiting.take() {
             waker.wake();
         }
+    }
+
+    /// Ready when no sync is under way any more; tells whether the last one failed.
+    async fn or_synced(&self, core: &Core) -> Result<(), RunError> {
+        poll_fn(|cx| {
+            if let Some(error) = self.error.take() {
+                return Poll::Ready(Err(error));
+            }
+            *self.waiting.borrow_mut() = Some(cx.waker().clone());
+            core.poll_idle_sync(cx).map(Ok)
+        })
+        .await
     }
 
     /// Ready when a listener has failed or a stop is requested.

@@ -7,8 +7,8 @@ use crate::config::values::Durability;
 use crate::crypto::hash;
 use crate::relay::Partitioner;
 use crate::store::log::{
-    Directory, LogOptions, LogStore, OpenError, PrepareSegment, Promise, RemoveSegment,
-    StoreDirectory, SyncFailed,
+    Directory, LogOptions, LogStore, MappedFile, OpenError, PrepareSegment, Promise, RemoveSegment,
+    StoreDirectory, SyncFailed, WarmSegment,
 };
 use crate::store::{AnyStore, Lsn, MemoryStore, Store};
 use futures_lite::future::{poll_fn, yield_now};
@@ -16,7 +16,7 @@ use glommio::timer::sleep;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
@@ -25,10 +25,14 @@ pub const BLOCKING_THREADS: usize = 3;
 
 /// Time between two looks for space to be had.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_millis(100);
-/// Bytes read or copied for space before connections get a turn.
-const MAINTENANCE_STEP: usize = 256 << 10;
+/// Time for making space before connections get a turn.
+const MAINTENANCE_TURN: Duration = Duration::from_millis(1);
+/// Bytes read or copied for space between two looks at the clock.
+const MAINTENANCE_STEP: usize = 8 << 10;
 /// Slots looked at for reserved ids before connections get a turn.
-const ALIASES_STEP: u32 = 512;
+const ALIASES_STEP: u32 = 128;
+/// Time before a disk that was full is tried again.
+const FULL_DISK_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between syncs when nobody waits for them.
 const LAZY_SYNC_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -159,6 +163,16 @@ impl Core {
         .await;
     }
 
+    /// Ready when no sync is under way.
+    pub(super) fn poll_idle_sync(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.with_log(|log| log.is_syncing()) != Some(true) {
+            return Poll::Ready(());
+        }
+        let mut waiting = self.store_watch().syncs.borrow_mut();
+        waiting.push(cx.waker().clone());
+        Poll::Pending
+    }
+
     /// Works with the durable store, if there is one.
     pub(super) fn with_log<T>(&self, work: impl FnOnce(&mut LogStore) -> T) -> Option<T> {
         self.shard().borrow_mut().store_mut().log().map(work)
@@ -189,6 +203,7 @@ pub async fn keep_durable(core: Rc<Core>, promise: Durability) -> SyncFailed {
 
 enum Chore {
     Prepare(PrepareSegment<Directory>),
+    Warm(WarmSegment<MappedFile>),
     Remove(RemoveSegment<Directory>),
 }
 
@@ -198,7 +213,9 @@ pub async fn keep_space(core: Rc<Core>) {
         let chore = core
             .store_work(|store| {
                 let prepare = store.wants_segment().map(Chore::Prepare);
-                prepare.or_else(|| store.surplus_segment().map(Chore::Remove))
+                prepare
+                    .or_else(|| store.cold_segment().map(Chore::Warm))
+                    .or_else(|| store.surplus_segment().map(Chore::Remove))
             })
             .await;
         match chore {
@@ -209,16 +226,23 @@ pub async fn keep_space(core: Rc<Core>) {
                 let result = core.with_log(|store| store.segment_ready(prepared));
                 if let Some(Err(error)) = result {
                     core.note_full_disk(&error);
+                    sleep(FULL_DISK_INTERVAL).await;
                 } else {
                     core.note_space();
                 }
                 core.note_supply();
             }
+            Chore::Warm(warm) => {
+                let result = glommio::executor().spawn_blocking(move || warm.run()).await;
+                if let Err(error) = result {
+                    tracing::warn!("cannot read a log segment that is to be used: {error}");
+                }
+            }
             Chore::Remove(remove) => {
-                let result = glommio::executor()
+                let removed = glommio::executor()
                     .spawn_blocking(move || remove.run())
                     .await;
-                if let Err(error) = result {
+                if let Some(Err(error)) = core.with_log(|store| store.segment_removed(removed)) {
                     tracing::warn!("cannot remove a log segment that is not needed: {error}");
                 }
             }
@@ -230,7 +254,7 @@ pub async fn keep_space(core: Rc<Core>) {
 pub async fn maintain(core: Rc<Core>) {
     loop {
         sleep(MAINTENANCE_INTERVAL).await;
-        while core.with_log(|store| store.maintain(MAINTENANCE_STEP)) == Some(true) {
+        while make_space(&core) {
             yield_now().await;
         }
         // Space made by draining needs no new segments.
@@ -242,12 +266,23 @@ pub async fn maintain(core: Rc<Core>) {
     }
 }
 
-/// Has the link ids given back that were reserved for queues which never came to be, or are gone:
-/// the process may have ended in between. Those that are reserved later are not looked at.
+/// Makes space for a turn; says whether there is more to do.
+fn make_space(core: &Core) -> bool {
+    let began = Instant::now();
+    while core.with_log(|store| store.maintain(MAINTENANCE_STEP)) == Some(true) {
+        if began.elapsed() >= MAINTENANCE_TURN {
+            return true;
+        }
+    }
+    false
+}
+
+/// Has the ids given back that were reserved for queues which never came to be, or are gone: the
+/// process may have ended in between. Those that are reserved later are not looked at.
 pub async fn check_aliases(core: Rc<Core>) {
     let mut next = Some(0);
     while let Some(from) = next {
-        let found = core.with_log(|store| store.link_aliases(from, ALIASES_STEP));
+        let found = core.with_log(|store| store.old_aliases(from, ALIASES_STEP));
         let Some((aliases, rest)) = found else {
             return;
         };

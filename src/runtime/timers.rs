@@ -135,7 +135,7 @@ async fn expire_messages(
             tracing::info!("Started expiring messages...");
         }
         let mut sweep = MessageSweep::default();
-        while core.expire_messages(&mut sweep, QUEUES_PER_STEP) {
+        while core.expire_messages(&mut sweep) {
             yield_now().await;
         }
         let totals = core.shard().borrow().totals();

@@ -69,8 +69,8 @@ impl Store for AnyStore {
         either!(self, s => s.reserve_alias(kind, id, shard))
     }
 
-    fn release_alias(&mut self, kind: IdKind, id: &Id) -> Result<Lsn, StoreError> {
-        either!(self, s => s.release_alias(kind, id))
+    fn release_alias(&mut self, kind: IdKind, id: &Id, shard: u16) -> Result<Lsn, StoreError> {
+        either!(self, s => s.release_alias(kind, id, shard))
     }
 
     fn push_message(&mut self, slot: QueueSlot, message: Message<'_>) -> Result<Lsn, StoreError> {

@@ -64,6 +64,16 @@ impl MemoryStore {
         Self::default()
     }
 
+    /// All messages of a queue, oldest first.
+    #[cfg(test)]
+    pub fn messages(&self, slot: QueueSlot) -> impl Iterator<Item = StoredMessage<'_>> {
+        let queue = self.queues.get(index_of(slot));
+        queue
+            .into_iter()
+            .flat_map(|q| &q.messages)
+            .map(OwnedMessage::view)
+    }
+
     fn appended(&mut self) -> Lsn {
         self.lsn += 1;
         Lsn(self.lsn)
@@ -288,9 +298,9 @@ impl Store for MemoryStore {
         Ok(self.appended())
     }
 
-    fn release_alias(&mut self, kind: IdKind, id: &Id) -> Result<Lsn, StoreError> {
+    fn release_alias(&mut self, kind: IdKind, id: &Id, shard: u16) -> Result<Lsn, StoreError> {
         let index = self.index(kind);
-        if let Some(Location::Shard(_)) = index.get(id) {
+        if index.get(id) == Some(&Location::Shard(shard)) {
             index.remove(id);
         }
         Ok(self.appended())

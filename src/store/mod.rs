@@ -85,8 +85,9 @@ pub trait Store {
     /// Makes an id of this shard lead to a queue of another.
     fn reserve_alias(&mut self, kind: IdKind, id: &Id, shard: u16) -> Result<Lsn, StoreError>;
 
-    /// Undoes [`reserve_alias`](Self::reserve_alias); an id that is no alias stays.
-    fn release_alias(&mut self, kind: IdKind, id: &Id) -> Result<Lsn, StoreError>;
+    /// Undoes [`reserve_alias`](Self::reserve_alias); an id that is no alias or leads to another
+    /// shard stays.
+    fn release_alias(&mut self, kind: IdKind, id: &Id, shard: u16) -> Result<Lsn, StoreError>;
 
     /// Appends a message to a queue.
     fn push_message(&mut self, slot: QueueSlot, message: Message<'_>) -> Result<Lsn, StoreError>;

@@ -21,16 +21,15 @@ pub(in crate::relay) fn execute<S: Store>(
     if !msg_id.is_empty() && msg_id != delivered.id {
         return Err(ErrorType::NoMsg);
     }
-    shard.subscriptions.set_delivered(slot, call.session, None);
     let head = shard.store.head(slot).map(|head| (head.id, head.kind));
-    if let Some((id, kind)) = head
-        && id == delivered.id
-        && !msg_id.is_empty()
-    {
+    let acknowledged = head.filter(|(id, _)| *id == delivered.id && !msg_id.is_empty());
+    if acknowledged.is_some() {
+        // Refused for want of space, it can be tried again: the message counts as delivered.
         shard.store.pop_message(slot)?;
-        if let MessageKind::Message { notify } = kind {
-            count(shard, call, slot, mode, notify, delivered);
-        }
+    }
+    shard.subscriptions.set_delivered(slot, call.session, None);
+    if let Some((_, MessageKind::Message { notify })) = acknowledged {
+        count(shard, call, slot, mode, notify, delivered);
     }
     let next = match mode {
         Mode::Subscribed => shard.deliver_head(call.now, slot, call.session),

@@ -6,7 +6,7 @@ use crate::relay::effect::Effect;
 use crate::relay::release::Confirmation;
 use crate::relay::session_ref::SessionRef;
 use crate::relay::shard::{Call, Done, Shard};
-use crate::store::{Lsn, QueueRecord, QueueSlot, Store, StoreError};
+use crate::store::{Id, IdKind, Lsn, QueueRecord, QueueSlot, Store, StoreError};
 
 /// Deletes, and tells a subscriber other than the deleting session. `None` means that the
 /// answer comes with the release of the link id.
@@ -27,12 +27,22 @@ pub(in crate::relay) fn execute<S: Store>(
     if let Some(notifier) = &record.notifier {
         end_notifier(shard, call.session, slot, notifier, lsn, call.effects);
     }
+    shard.release_imported(imported(&record), lsn, call.effects);
     let Some(link_id) = record.link_id else {
         return Done::after(lsn, Response::Ok).map(Some);
     };
     let confirmation = Some(Confirmation::of(call));
     shard.release_link(&link_id, Some(lsn), confirmation, call.effects);
     Ok(None)
+}
+
+/// Ids of a queue that may live elsewhere, when it was imported.
+pub(in crate::relay) fn imported(record: &QueueRecord) -> impl Iterator<Item = (IdKind, Id)> {
+    let notifier_id = record.notifier.as_ref().map(|n| n.notifier_id);
+    let notifier = notifier_id.map(|id| (IdKind::Notifier, id));
+    [(IdKind::Sender, record.sender_id)]
+        .into_iter()
+        .chain(notifier)
 }
 
 /// Removes a queue with its messages and counts that; who was subscribed is for the caller to tell.

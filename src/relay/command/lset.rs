@@ -17,7 +17,7 @@ pub struct PendingLink {
     session: SessionRef,
     ticket: Ticket,
     recipient_id: Id,
-    link_id: Id,
+    pub(in crate::relay) link_id: Id,
     content: LinkContent,
 }
 

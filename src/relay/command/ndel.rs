@@ -4,7 +4,7 @@ use crate::protocol::Response;
 use crate::relay::effect::Effect;
 use crate::relay::session_ref::SessionRef;
 use crate::relay::shard::{Call, Done, Outcome, Shard};
-use crate::store::{Lsn, NotifierRecord, QueueChange, QueueSlot, Store};
+use crate::store::{IdKind, Lsn, NotifierRecord, QueueChange, QueueSlot, Store};
 
 /// Removes the notifier with what waits for it; without one nothing happens.
 pub(in crate::relay) fn execute<S: Store>(
@@ -18,6 +18,8 @@ pub(in crate::relay) fn execute<S: Store>(
     };
     let lsn = shard.store.update(slot, QueueChange::Notifier(None))?;
     end_notifier(shard, call.session, slot, &notifier, lsn, call.effects);
+    let id = (IdKind::Notifier, notifier.notifier_id);
+    shard.release_imported([id], lsn, call.effects);
     shard.counters.notifiers_deleted += 1;
     Done::after(lsn, Response::Ok)
 }

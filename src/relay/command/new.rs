@@ -36,7 +36,7 @@ pub struct PendingQueue {
     /// Creator.
     pub session: SessionRef,
     ticket: Ticket,
-    record: QueueRecord,
+    pub(in crate::relay) record: QueueRecord,
     link: Option<LinkContent>,
     keys: AnswerKeys,
     /// Whether the creator subscribes; cleared when it closes meanwhile.

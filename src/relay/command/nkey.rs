@@ -5,7 +5,7 @@ use super::new::{ATTEMPTS, agree_fresh};
 use crate::protocol::command::NotifierCredentials;
 use crate::protocol::{ErrorType, Response};
 use crate::relay::shard::{Call, Done, Outcome, Shard};
-use crate::store::{NotifierRecord, QueueChange, QueueSlot, Store, StoreError};
+use crate::store::{IdKind, NotifierRecord, QueueChange, QueueSlot, Store, StoreError};
 
 /// Gives the queue a new notifier, in place of the one it may have.
 pub(in crate::relay) fn execute<S: Store>(
@@ -31,6 +31,8 @@ pub(in crate::relay) fn execute<S: Store>(
                 if let Some(old) = &record.notifier {
                     // Who subscribed to it is known by the old record.
                     end_notifier(shard, call.session, slot, old, lsn, call.effects);
+                    let id = (IdKind::Notifier, old.notifier_id);
+                    shard.release_imported([id], lsn, call.effects);
                 }
                 shard.counters.notifiers_created += 1;
                 let answer = Response::Nid {

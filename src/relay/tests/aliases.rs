@@ -3,10 +3,11 @@
 use super::clients::{Client, Key, Queue, ed25519, new_queue, words};
 use super::world::{Listening, World};
 use crate::crypto::hash;
+use crate::crypto::keys::SharedSecret;
 use crate::protocol::command::{ContactLink, LinkData, QueueRequest};
 use crate::protocol::{Command, Response, Version};
 use crate::relay::{Answer, PeerMessage};
-use crate::store::{Id, IdKind, Location, Lsn, Store};
+use crate::store::{Id, IdKind, Location, Lsn, NotifierRecord, Store};
 
 const DATA: LinkData<'static> = LinkData {
     fixed: b"fixed",
@@ -286,4 +287,104 @@ fn mail_that_nobody_asked_for_changes_nothing() {
         location(&world, 1, &link_id),
         Some(Location::Queue(_))
     ));
+}
+
+/// What a start asks the shard that an id leads to.
+fn check(world: &mut World, from: u16, to: u16, id: &Id) {
+    let (kind, id) = (IdKind::Link, *id);
+    let message = PeerMessage::CheckAlias { kind, id };
+    world.mail.push((from, to, message));
+    world.deliver_mail(world.mail.len() - 1);
+}
+
+#[test]
+fn a_link_id_is_not_given_back_while_its_queue_is_being_created() {
+    let client = Client::new(1, Version::CURRENT);
+    let mut world = World::new(2);
+    let (corr_id, link_id) = (corr_id_on(&world, 0, 0), link_id_on(&world, 1));
+    world.shards[1].store.synced = Some(Lsn(0));
+    create(&mut world, &client, &ed25519(1), &corr_id, &link_id);
+    world.deliver_mail(0);
+    assert_eq!(location(&world, 1, &link_id), Some(Location::Shard(0)));
+    check(&mut world, 1, 0, &link_id);
+    assert!(world.mail.is_empty());
+    world.sync(1);
+    world.deliver_all();
+    assert_eq!(answers(&mut world), ["IDS"]);
+    check(&mut world, 1, 0, &link_id);
+    assert!(world.mail.is_empty());
+    assert_eq!(location(&world, 1, &link_id), Some(Location::Shard(0)));
+}
+
+#[test]
+fn a_link_id_is_not_given_back_before_its_queue_is_gone_from_the_disk() {
+    let client = Client::new(1, Version::CURRENT);
+    let mut world = World::new(2);
+    let (corr_id, link_id) = (corr_id_on(&world, 0, 0), link_id_on(&world, 1));
+    create(&mut world, &client, &ed25519(1), &corr_id, &link_id);
+    world.deliver_all();
+    let queue = Queue::from_ids(ed25519(1), &world.take_reply());
+    world.shards[0].store.synced = Some(world.shards[0].store.last());
+    let del = client.transmission(Some(&queue.key), &queue.recipient, &Command::Del);
+    world.execute(0, &client, &[del]);
+    check(&mut world, 1, 0, &link_id);
+    assert!(world.mail.is_empty());
+    world.sync(0);
+    assert_eq!(world.mail.len(), 2);
+    world.deliver_all();
+    assert_eq!(location(&world, 1, &link_id), None);
+    assert_eq!(answers(&mut world), ["OK"]);
+}
+
+#[test]
+fn a_link_id_is_given_back_only_by_the_shard_it_leads_to() {
+    let client = Client::new(1, Version::CURRENT);
+    let mut world = World::new(3);
+    let (corr_id, link_id) = (corr_id_on(&world, 0, 0), link_id_on(&world, 1));
+    create(&mut world, &client, &ed25519(1), &corr_id, &link_id);
+    world.deliver_all();
+    // It had the id before and has been asked twice.
+    let message = PeerMessage::ReleaseAlias {
+        kind: IdKind::Link,
+        id: link_id,
+        confirmation: None,
+    };
+    world.mail.push((2, 1, message));
+    world.deliver_all();
+    assert_eq!(location(&world, 1, &link_id), Some(Location::Shard(0)));
+}
+
+#[test]
+fn ids_of_an_imported_queue_are_given_back_with_it() {
+    let client = Client::new(1, Version::CURRENT);
+    for way in [Command::Del, Command::NDel] {
+        let mut world = World::new(2);
+        let queue = world.queue_on(0, &client);
+        let mut record = world.record(&queue);
+        let ids: Vec<Id> = (0..=u8::MAX)
+            .map(|i| [i; 24])
+            .filter(|id| world.partitioner.shard_of(id) == 1)
+            .take(2)
+            .collect();
+        // Such a queue has ids of shard 1, which was not asked by any command.
+        let slot = world.slot(&queue).1;
+        world.shards[0].store.delete(slot).unwrap();
+        record.sender_id = ids[0];
+        record.notifier = Some(NotifierRecord {
+            notifier_id: ids[1],
+            auth_key: ed25519(3).public(),
+            dh_secret: SharedSecret([1; 32]),
+            service_id: None,
+        });
+        world.shards[0].store.create(&record, None).unwrap();
+        let kinds = [(IdKind::Sender, ids[0]), (IdKind::Notifier, ids[1])];
+        for (kind, id) in &kinds {
+            let there = &mut world.shards[1].store;
+            there.reserve_alias(*kind, id, 0).unwrap();
+        }
+        assert_eq!(world.own(&client, &queue, &way), "OK");
+        world.deliver_all();
+        let left = kinds.map(|(kind, id)| world.shards[1].store.find(kind, &id).is_some());
+        assert_eq!(left, [way == Command::NDel, false]);
+    }
 }

@@ -359,3 +359,17 @@ fn a_message_that_found_no_room_and_is_gone_makes_way_for_the_next() {
     assert_eq!(redeliver(&mut scene, &me), ["MSG 1"]);
     assert_eq!(scene.happens(Ack), "OK");
 }
+
+#[test]
+fn an_acknowledgement_that_was_refused_for_want_of_space_can_be_repeated() {
+    let mut scene = Scene::new(D, 1);
+    scene.world.shards[0].store.exhausted = true;
+    assert!(scene.happens(Ack).starts_with("ERR STORE"));
+    scene.send();
+    assert!(scene.happens(Ack).starts_with("ERR STORE"));
+    scene.world.shards[0].store.exhausted = false;
+    assert_eq!(scene.happens(Ack), "MSG 2");
+    assert_eq!(scene.happens(Ack), "OK");
+    scene.send();
+    assert_eq!(scene.happens(Ack), "OK");
+}

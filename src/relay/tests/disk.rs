@@ -13,6 +13,8 @@ pub struct TestStore {
     /// What is durable while the disk lags; `None` when it does not.
     pub synced: Option<Lsn>,
     pub full: bool,
+    /// Not even what frees space is taken.
+    pub exhausted: bool,
 }
 
 impl TestStore {
@@ -61,8 +63,8 @@ impl Store for TestStore {
         self.inner.reserve_alias(kind, id, shard)
     }
 
-    fn release_alias(&mut self, kind: IdKind, id: &Id) -> Result<Lsn, StoreError> {
-        self.inner.release_alias(kind, id)
+    fn release_alias(&mut self, kind: IdKind, id: &Id, shard: u16) -> Result<Lsn, StoreError> {
+        self.inner.release_alias(kind, id, shard)
     }
 
     fn push_message(&mut self, slot: QueueSlot, message: Message<'_>) -> Result<Lsn, StoreError> {
@@ -79,6 +81,9 @@ impl Store for TestStore {
     }
 
     fn pop_message(&mut self, slot: QueueSlot) -> Result<Lsn, StoreError> {
+        if self.exhausted {
+            return Err(StoreError::Full);
+        }
         self.inner.pop_message(slot)
     }
 

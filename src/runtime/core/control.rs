@@ -11,8 +11,6 @@ use std::rc::Rc;
 
 /// Queues of which notifications are read for a backup before connections get a turn.
 const QUEUES_PER_STEP: usize = 64;
-/// Slots of which the days of use are read for one before connections get a turn.
-const SLOTS_PER_STEP: u32 = 16_384;
 
 /// Places of the table of sessions that are looked at for one request.
 const PLACES_PER_PAGE: u32 = 256;
@@ -59,7 +57,7 @@ impl Core {
     fn back_up(&self, step: BackupStep) -> ControlReply {
         match step {
             BackupStep::Days(mut walk) => {
-                let more = self.with_log(|log| log.read_days(&mut walk, SLOTS_PER_STEP));
+                let more = self.with_log(|log| log.read_days(&mut walk));
                 ControlReply::Days(walk, more == Some(true))
             }
             BackupStep::Notes(walk) => {

@@ -14,7 +14,7 @@ impl<D: Disk> Recovery<D> {
     pub(super) fn check_holes(&mut self) -> Result<(), OpenError> {
         let durable = match self.on_damage {
             OnDamage::Refuse => self.journal.synced,
-            OnDamage::Skip => u64::MAX,
+            OnDamage::Skip => self.upto,
         };
         let mut holes = Vec::new();
         for log in &self.journal.logs {

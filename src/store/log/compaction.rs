@@ -9,6 +9,7 @@ use super::disk::{Disk, Memory};
 use super::frame::{Frame, Head};
 use super::journal::Purpose;
 use super::store::LogStore;
+use super::supply::file_name;
 use super::{LogId, Place, codec};
 use crate::store::{IdKind, StoreError};
 
@@ -39,11 +40,45 @@ impl<D: Disk> LogStore<D> {
                 // No room even for that; something must be acknowledged or the disk be freed.
                 Err(_) => {
                     self.cleaning = Some(cleaning);
+                    self.free_others(cleaning.log);
                     return false;
                 }
             }
         }
         true
+    }
+
+    /// Begins to empty the oldest segment of a log, whatever else there is to do.
+    pub(super) fn empty_oldest(&mut self, log: LogId) {
+        let oldest = self.journal.log(log).segments.front();
+        self.cleaning = oldest.map(|file| Cleaning {
+            log,
+            file: *file,
+            offset: HEADER_LEN,
+        });
+    }
+
+    /// Frees segments without need for copies while there is no room to empty one of a log.
+    fn free_others(&mut self, busy: LogId) {
+        let others = LogId::ALL.into_iter().filter(|log| *log != busy);
+        for log in others {
+            // Copies out of a segment of messages, and their acknowledgements, outlive it.
+            if (busy, log) == (LogId::Messages, LogId::Leftovers) {
+                continue;
+            }
+            while self.is_oldest_dead(log) {
+                if self.journal.free_tail(log).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn is_oldest_dead(&self, log: LogId) -> bool {
+        let segments = &self.journal.log(log).segments;
+        let oldest = segments.front().filter(|_| segments.len() > 1);
+        let oldest = oldest.and_then(|file| self.journal.segment(*file));
+        oldest.is_some_and(|segment| segment.live == 0)
     }
 
     /// The oldest segment of a log with much that is not needed.
@@ -52,21 +87,25 @@ impl<D: Disk> LogStore<D> {
         let mut best: Option<(usize, LogId)> = None;
         for log in LogId::ALL {
             let closed = self.journal.log(log).segments.len().saturating_sub(1);
-            if closed == 0 {
+            if closed == 0 || self.unreadable[log as usize] {
+                continue;
+            }
+            if self.is_oldest_dead(log) {
+                best = Some((usize::MAX, log));
                 continue;
             }
             let files = self.journal.log(log).segments.iter().take(closed);
-            let live_of = |file: &u16| self.journal.segment(*file).map_or(0, |s| s.live);
-            let oldest = files.clone().next().map_or(0, live_of);
-            let live: usize = files.map(live_of).sum();
-            let size = closed * self.journal.segment_len;
+            let segments = files.filter_map(|file| self.journal.segment(*file));
+            let (mut live, mut size) = (0, 0);
+            for segment in segments {
+                live += segment.live;
+                size += segment.memory.bytes().len();
+            }
             let dead = size.saturating_sub(live);
             let is_wasteful = live * WANTED_PART <= size;
             // When space runs out, whatever gives back a segment in the end is worth it.
             let helps = is_short && dead > self.journal.segment_len;
-            if oldest == 0 {
-                best = Some((usize::MAX, log));
-            } else if (is_wasteful || helps) && best.is_none_or(|(most, _)| dead > most) {
+            if (is_wasteful || helps) && best.is_none_or(|(most, _)| dead > most) {
                 best = Some((dead, log));
             }
         }
@@ -90,7 +129,8 @@ impl<D: Disk> LogStore<D> {
                 return Ok(Some(at));
             }
             let Some(head) = self.head_at(at) else {
-                break;
+                self.note_unreadable(at);
+                return Ok(None);
             };
             let place = Place {
                 segment: at.file,
@@ -106,6 +146,23 @@ impl<D: Disk> LogStore<D> {
         }
         self.journal.free_tail(at.log)?;
         Ok(None)
+    }
+
+    /// Leaves a log alone in which something that is needed is not found.
+    fn note_unreadable(&mut self, at: Cleaning) {
+        self.unreadable[at.log as usize] = true;
+        if at.log == LogId::Messages {
+            // There may be acknowledgements of what is in that segment.
+            self.unreadable[LogId::Leftovers as usize] = true;
+        }
+        tracing::error!(
+            "{} cannot be read at byte {} while it is running: nothing of the log of {} is freed \
+             any more. Look for errors of the disk (`dmesg`, `smartctl`), make a backup, then start \
+             the relay again: it checks everything",
+            self.journal.disk.describe(&file_name(at.file)),
+            at.offset,
+            at.log,
+        );
     }
 
     fn head_at(&self, at: Cleaning) -> Option<Head> {

@@ -1,5 +1,6 @@
 //! Segment headers and the records a log keeps about itself.
 
+use super::disk::Memory;
 use super::frame::Head;
 use super::{LOGS, LogId};
 
@@ -68,10 +69,25 @@ impl Header {
         twice(sealed(&mut bytes))
     }
 
+    /// Writes the form of a header, one copy after the other: whenever the process ends meanwhile,
+    /// one of them can be read.
+    pub fn write<M: Memory>(memory: &mut M, header: &[u8; HEADER_LEN]) {
+        let (first, second) = header.split_at(COPY_LEN);
+        // One is torn when an earlier process ended here: not the other one first.
+        let is_torn = memory
+            .bytes()
+            .first_chunk()
+            .is_none_or(|copy| Self::decode_copy(copy) == Beginning::Damaged);
+        if is_torn {
+            memory.write(0, first);
+            memory.write(COPY_LEN, second);
+        } else {
+            memory.write(COPY_LEN, second);
+            memory.write(0, first);
+        }
+    }
+
     /// Reads the first bytes of a file.
-    ///
-    /// The copies are written one after the other. When the process ends meanwhile, the second is
-    /// what it was.
     pub fn decode(segment: &[u8]) -> Beginning {
         let Some((first, rest)) = segment.split_first_chunk::<COPY_LEN>() else {
             return Beginning::Damaged;

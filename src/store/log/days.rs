@@ -14,6 +14,10 @@ use std::io;
 pub const FILE: &str = "active-days";
 /// First bytes of the file; the last one is the version.
 const MAGIC: [u8; 8] = *b"smp-day\x01";
+/// Slots looked at in one step.
+const SLOTS_AT_ONCE: u32 = 4096;
+/// Records of queues read in one step: each may have to come from the disk.
+const RECORDS_AT_ONCE: usize = 256;
 /// Bytes of a queue: its birth and two days.
 const ENTRY_LEN: usize = 12;
 
@@ -60,9 +64,16 @@ impl DaysWalk {
 
 impl<D: Disk> LogStore<D> {
     /// Reads the days of the next slots; says whether there are more.
-    pub fn read_days(&self, walk: &mut DaysWalk, slots: u32) -> bool {
-        let end = walk.next.saturating_add(slots).min(self.slots.len());
-        for slot in self.slots.with_new_days(walk.next..end) {
+    pub fn read_days(&self, walk: &mut DaysWalk) -> bool {
+        let mut end = walk
+            .next
+            .saturating_add(SLOTS_AT_ONCE)
+            .min(self.slots.len());
+        for (slot, read) in self.slots.with_new_days(walk.next..end).zip(0..) {
+            if read == RECORDS_AT_ONCE {
+                end = slot;
+                break;
+            }
             if let Some(birth) = self.birth(slot) {
                 let days = self.slots.active(slot);
                 let content = &mut walk.content;
@@ -86,7 +97,7 @@ impl<D: Disk> LogStore<D> {
     /// All days of use, to be saved. Costs a look at every queue used since its record was written.
     pub fn save_days(&self) -> SaveDays<D> {
         let mut walk = DaysWalk::default();
-        self.read_days(&mut walk, u32::MAX);
+        while self.read_days(&mut walk) {}
         self.save_read_days(walk)
     }
 }

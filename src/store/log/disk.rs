@@ -62,6 +62,9 @@ pub trait Memory: fmt::Debug + Send + 'static {
 
 /// What makes a segment's changes durable; may be used from another thread.
 pub trait SegmentFile: Clone + fmt::Debug + Send + 'static {
+    /// Has all of the segment read, so that accesses some time later wait for no disk.
+    fn warm(&self) -> io::Result<()>;
+
     /// Returns when everything written to the segment before the call is durable.
     fn sync(&self) -> io::Result<()>;
 

@@ -10,6 +10,8 @@ const TRAILER_LEN: usize = 4;
 pub const ALIGN: usize = 8;
 /// Bytes that are passed over at once when they are zero.
 const BLOCK_LEN: usize = 512;
+/// Where a record could begin: none does.
+pub const END: [u8; 4] = [0; 4];
 /// Longest record; the longest that is written holds the chain of a service's certificates.
 pub const MAX_RECORD_LEN: usize = 128 * 1024;
 

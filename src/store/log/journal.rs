@@ -3,13 +3,15 @@
 use super::control::{Control, HEADER_LEN, Header};
 use super::disk::{Disk, Memory};
 use super::frame::{self, Frame, Head, Seed};
-use super::sync::SyncFailed;
 use super::{LOGS, LogId, Place};
 use crate::store::{Lsn, StoreError};
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 
-/// Of these, how many are not for what fills the disk.
-pub(super) const RESERVED_SEGMENTS: usize = 2;
+/// Ready segments that are not for what fills the disk.
+pub(super) const RESERVED_SEGMENTS: usize = 3;
+/// Of those, how many are not for changes of what is there either, which nothing bounds.
+const RESERVED_FROM_CHANGES: usize = 2;
 /// Of those, how many are not for compaction either, which must not starve what it waits for.
 const RESERVED_FROM_COMPACTION: usize = 1;
 /// This part of a segment's end is only for what frees space.
@@ -20,9 +22,11 @@ pub(super) const MARGIN: usize = 16;
 pub enum Purpose {
     /// It fills the disk.
     Fills,
+    /// It changes what is there.
+    Changes,
     /// It is a copy that lets a segment be freed.
     Copies,
-    /// It helps to free space, or changes what is there.
+    /// It helps to free space.
     Frees,
 }
 
@@ -35,6 +39,8 @@ pub struct Segment<M> {
     pub live: usize,
     /// What it is, unless it is unused.
     pub header: Option<Header>,
+    /// Whether an unused one was brought into memory.
+    pub is_warm: bool,
     is_dirty: bool,
 }
 
@@ -45,13 +51,14 @@ impl<M: Memory> Segment<M> {
             memory,
             live: 0,
             header: None,
+            is_warm: false,
             is_dirty: false,
         }
     }
 }
 
 /// One log: its segments, oldest first, of which the last is written.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Log {
     /// File numbers.
     pub segments: VecDeque<u16>,
@@ -76,8 +83,10 @@ pub struct Journal<D: Disk> {
     /// By file number.
     pub(super) segments: Vec<Option<Segment<D::Memory>>>,
     pub(super) logs: [Log; LOGS],
-    /// Segments behind the end that counts, found when the store was opened.
-    pub(super) dropped: Vec<u16>,
+    /// Segments not in use when the store was opened, or behind the end that counts.
+    pub(super) unused: Vec<u16>,
+    /// Parts of segments that may not have been durable then.
+    pub(super) undurable: Vec<(u16, Range<usize>)>,
     /// Unused segments.
     pub(super) ready: Vec<u16>,
     /// Number of the last record.
@@ -100,10 +109,12 @@ pub struct Journal<D: Disk> {
     /// Unused segments of a size that is not wanted any more.
     pub(super) odd: Vec<u16>,
     pub(super) preparing: Option<u16>,
-    /// Files handed out for removal; their numbers are not given again by this run.
+    /// Files being removed, or that could not be; their numbers are not given again.
     pub(super) removed: BTreeSet<u16>,
     /// Preparing failed; nothing is tried before the caller has let some time pass.
     pub(super) failed: bool,
+    /// There are as many files as can be.
+    pub(super) has_no_numbers: bool,
     /// Segments of a cut, which stay as they are.
     pub(super) pinned: BTreeSet<u16>,
     /// Those of them that nobody needs any more and that may be used again.
@@ -119,7 +130,8 @@ impl<D: Disk> Journal<D> {
             segment_len,
             segments: Vec::new(),
             logs: Default::default(),
-            dropped: Vec::new(),
+            unused: Vec::new(),
+            undurable: Vec::new(),
             ready: Vec::new(),
             last: 0,
             synced: 0,
@@ -135,6 +147,7 @@ impl<D: Disk> Journal<D> {
             preparing: None,
             removed: BTreeSet::new(),
             failed: false,
+            has_no_numbers: false,
             pinned: BTreeSet::new(),
             outlived: Vec::new(),
         }
@@ -144,7 +157,7 @@ impl<D: Disk> Journal<D> {
         &self.logs[log as usize]
     }
 
-    fn log_mut(&mut self, log: LogId) -> &mut Log {
+    pub(super) fn log_mut(&mut self, log: LogId) -> &mut Log {
         &mut self.logs[log as usize]
     }
 
@@ -212,7 +225,7 @@ impl<D: Disk> Journal<D> {
     }
 
     /// Bytes of the segment that is written.
-    fn head_len(&self, log: LogId) -> Option<usize> {
+    pub(super) fn head_len(&self, log: LogId) -> Option<usize> {
         let file = self.log(log).segments.back()?;
         Some(self.segment(*file)?.memory.bytes().len())
     }
@@ -232,7 +245,7 @@ impl<D: Disk> Journal<D> {
     ) -> Result<(), StoreError> {
         let margin = match purpose {
             Purpose::Fills => self.segment_len / MARGIN,
-            Purpose::Copies | Purpose::Frees => 0,
+            Purpose::Changes | Purpose::Copies | Purpose::Frees => 0,
         };
         let has_room = |end: usize, len: usize| end + bytes + margin <= len;
         if let Some(len) = self.head_len(log)
@@ -242,6 +255,7 @@ impl<D: Disk> Journal<D> {
         }
         let kept = match purpose {
             Purpose::Fills => RESERVED_SEGMENTS,
+            Purpose::Changes => RESERVED_FROM_CHANGES,
             Purpose::Copies => RESERVED_FROM_COMPACTION,
             Purpose::Frees => 0,
         };
@@ -254,7 +268,12 @@ impl<D: Disk> Journal<D> {
     }
 
     /// Appends a record, for which there must be room ([`reserve`](Self::reserve)).
-    fn write(&mut self, log: LogId, mut head: Head, payload: &[&[u8]]) -> Option<(Place, Lsn)> {
+    pub(super) fn write(
+        &mut self,
+        log: LogId,
+        mut head: Head,
+        payload: &[&[u8]],
+    ) -> Option<(Place, Lsn)> {
         head.lsn = self.last + 1;
         head.synced = self.synced;
         let Log {
@@ -336,51 +355,6 @@ impl<D: Disk> Journal<D> {
         }
     }
 
-    /// Says of files that they are not in use, and which run it is.
-    fn void(&mut self, files: Vec<u16>) {
-        let header = Header::void(self.run);
-        for file in files {
-            if let Some(segment) = self.segment_mut(file) {
-                segment.memory.write(0, &header);
-                self.touch(file);
-            }
-        }
-    }
-
-    /// Begins to write where what counts ends. Each step is durable before the next.
-    pub(super) fn begin_run(&mut self) -> Result<(), SyncFailed> {
-        // Segments behind the end that counts would look like a part of what is written now.
-        let dropped = std::mem::take(&mut self.dropped);
-        self.void(dropped);
-        self.sync_now()?;
-        for log in LogId::ALL {
-            if !self.log(log).segments.is_empty() {
-                self.resume(log);
-            }
-        }
-        self.sync_now()?;
-        self.checkpoint();
-        self.sync_now()?;
-        // That these are not needed is attested only now.
-        let unused = self.ready.iter().chain(&self.odd).copied().collect();
-        self.void(unused);
-        self.sync_now()
-    }
-
-    /// Voids whatever lies behind the end of a log, which another run may have written.
-    fn resume(&mut self, log: LogId) {
-        let (run, len) = (self.run, self.head_len(log).unwrap_or(0));
-        let control = Control::Resume { run };
-        let payload = control.encode();
-        let written = Head::new(control.kind(), 0, payload.len())
-            .and_then(|head| self.write(log, head, &[&payload]));
-        // Where it does not fit, no record is behind the end.
-        self.log_mut(log).run = run;
-        if written.is_none() {
-            self.log_mut(log).end = len;
-        }
-    }
-
     /// Takes a ready segment into use.
     fn roll(&mut self, log: LogId) {
         let Some(file) = self.ready.pop() else {
@@ -400,7 +374,7 @@ impl<D: Disk> Journal<D> {
             last: std::array::from_fn(|i| self.logs[i].last),
         };
         if let Some(segment) = self.segment_mut(file) {
-            segment.memory.write(0, &header.encode());
+            Header::write(&mut segment.memory, &header.encode());
             segment.header = Some(header);
             segment.live = 0;
         }
@@ -473,6 +447,7 @@ impl<D: Disk> Journal<D> {
         if let Some(segment) = self.segment_mut(file) {
             segment.header = None;
             segment.live = 0;
+            segment.is_warm = false;
         }
         self.add_unused(file);
     }

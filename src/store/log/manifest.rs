@@ -4,12 +4,14 @@
 //! what is not certain is refused.
 
 use super::Directory;
+use super::control::{Beginning, HEADER_LEN, Header};
 use super::disk::Disk;
 use super::origin::Origin;
 use super::rehome_error::{RehomeError, at, damaged};
+use super::supply::file_number;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// File that says which generation counts.
@@ -30,8 +32,12 @@ pub struct Manifest {
     /// Where what is in them comes from.
     #[serde(default, skip_serializing_if = "Origin::is_unknown")]
     pub origin: Origin,
-    /// CRC-32C of the numbers before, each in eight bytes, and of the origin as it is written when
-    /// there is one; absent when written by hand.
+    /// Shards that have records, and so are never without segments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub begun: Vec<u16>,
+    /// CRC-32C of the numbers before, each in eight bytes, of the origin as it is written when there
+    /// is one, and of the shards that have records, each in eight bytes; absent when written by
+    /// hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     crc: Option<u32>,
 }
@@ -53,6 +59,7 @@ impl Manifest {
             generation,
             shards,
             origin,
+            begun: Vec::new(),
             crc: None,
         }
     }
@@ -66,7 +73,12 @@ impl Manifest {
             .map(u64::to_le_bytes)
             .iter()
             .fold(0, |crc, bytes| crc32c::crc32c_append(crc, bytes));
-        Ok(crc32c::crc32c_append(numbers, &origin))
+        let begun = self
+            .begun
+            .iter()
+            .flat_map(|shard| u64::from(*shard).to_le_bytes());
+        let crc = crc32c::crc32c_append(numbers, &origin);
+        Ok(crc32c::crc32c_append(crc, &begun.collect::<Vec<u8>>()))
     }
 
     /// Reads the manifest of a directory of logs; `None` when nothing was ever there.
@@ -160,6 +172,23 @@ pub(super) fn generations(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
         }
     }
     Ok(found)
+}
+
+/// Whether a shard has segments that are or were in use.
+pub(super) fn has_records(shard: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(shard)? {
+        let entry = entry?;
+        if entry.file_name().to_str().and_then(file_number).is_none() {
+            continue;
+        }
+        let mut beginning = Vec::new();
+        let file = fs::File::open(entry.path())?;
+        file.take(HEADER_LEN as u64).read_to_end(&mut beginning)?;
+        if !matches!(Header::decode(&beginning), Beginning::Unused(_)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Number of shards in the directory of a generation.

@@ -13,6 +13,7 @@ mod damage;
 mod days;
 mod disk;
 mod export;
+mod extent;
 mod frame;
 mod import;
 mod index;
@@ -25,6 +26,7 @@ mod recovery;
 mod rehome;
 mod rehome_error;
 mod replay;
+mod run;
 mod segment;
 mod sketch;
 mod slots;
@@ -47,9 +49,9 @@ pub use notes::{FILE as NOTES_FILE, MAGIC as NOTES_MAGIC, Notes, NotesBatch, Not
 pub use origin::Origin;
 pub use rehome::{RehomeReport, STORE_FOLDER, StoreDirectory};
 pub use rehome_error::RehomeError;
-pub use segment::{Directory, Mapped, MappedFile};
+pub use segment::{Directory, Mapped, MappedFile, copies_on_write};
 pub use store::{Footprint, LogStore};
-pub use supply::{PrepareSegment, Prepared, RemoveSegment};
+pub use supply::{PrepareSegment, Prepared, RemoveSegment, Removed, WarmSegment};
 pub use sync::{SyncFailed, SyncRequest};
 
 use crate::store::Id;

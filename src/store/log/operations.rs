@@ -132,6 +132,16 @@ impl<D: Disk> LogStore<D> {
     }
 }
 
+/// What a change does to the space there is.
+fn purpose_of(change: &QueueChange) -> Purpose {
+    match change {
+        // Of every queue that is used, once a day: with little space they would take all of it.
+        QueueChange::Day(_) => Purpose::Fills,
+        QueueChange::Link(None) | QueueChange::Notifier(None) => Purpose::Frees,
+        _ => Purpose::Changes,
+    }
+}
+
 /// A queue nobody may do anything with: what a slot shows that has none.
 fn nobodys_queue() -> QueueRecord {
     QueueRecord {
@@ -190,6 +200,7 @@ impl<D: Disk> Store for LogStore<D> {
         );
         let old_service = notifier_service(record);
         let mut content = None;
+        let purpose = purpose_of(&change);
         match change {
             QueueChange::SenderKey(key) => record.sender_key = Some(key),
             QueueChange::RecipientKeys(keys) => record.recipient_keys = keys,
@@ -222,7 +233,7 @@ impl<D: Disk> Store for LogStore<D> {
             link = Some(self.append_link(queue.birth, id, link_id, content, Purpose::Fills)?);
         }
         let active = self.slots.active(slot);
-        let (place, lsn) = self.append_queue(queue.birth, &queue.record, active, Purpose::Frees)?;
+        let (place, lsn) = self.append_queue(queue.birth, &queue.record, active, purpose)?;
         // The index asks the records for their ids: first it forgets the old ones.
         for (kind, old, new) in &moved {
             if let Some(id) = old.filter(|_| old != new) {
@@ -298,9 +309,11 @@ impl<D: Disk> Store for LogStore<D> {
         Ok(lsn)
     }
 
-    fn release_alias(&mut self, kind: IdKind, id: &Id) -> Result<Lsn, StoreError> {
+    fn release_alias(&mut self, kind: IdKind, id: &Id, shard: u16) -> Result<Lsn, StoreError> {
         let slot = self.find_slot(kind, id);
-        let found = slot.and_then(|slot| Some((slot, self.alias(slot)?)));
+        let found = slot
+            .and_then(|slot| Some((slot, self.alias(slot)?)))
+            .filter(|(_, alias)| alias.shard == shard);
         let Some((slot, alias)) = found else {
             return Ok(self.last());
         };

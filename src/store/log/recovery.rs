@@ -8,6 +8,7 @@ use super::checks::mismatch;
 use super::control::{Beginning, HEADER_LEN, Header};
 use super::damage::{Damage, OnDamage, OpenError, RecoveryReport};
 use super::disk::{Disk, Memory};
+use super::extent::pieces_read;
 use super::frame::Frame;
 use super::index::IdHasher;
 use super::journal::{Journal, Segment};
@@ -15,12 +16,12 @@ use super::replay::Replay;
 use super::sketch::{Sketch, Sketches};
 use super::store::LogStore;
 use super::supply::{file_name, file_number};
-use super::walk::{Piece, Walk, records};
+use super::walk::{Walk, records};
 use super::{LOGS, LogId, LogOptions, MAX_SEGMENT_LEN, MIN_SEGMENT_LEN, Partitions};
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
-use zeroize::Zeroizing;
 
 impl<D: Disk> LogStore<D> {
     /// Opens the store of a shard in its directory, or begins one there.
@@ -90,6 +91,7 @@ impl<D: Disk> LogStore<D> {
     fn begin_run(&mut self) -> Result<(), OpenError> {
         let journal = &mut self.journal;
         journal.begin_run()?;
+        self.opened_at = journal.last;
         while let Some(prepare) = journal.wants_segment() {
             // Without space the store still opens: it can be drained.
             if let Err(error) = journal.segment_ready(prepare.run()) {
@@ -106,7 +108,7 @@ pub(super) struct Recovery<D: Disk> {
     pub walks: BTreeMap<u16, Walk>,
     hasher: IdHasher,
     sketches: Sketches,
-    report: RecoveryReport,
+    pub report: RecoveryReport,
     /// Last record that counts.
     pub upto: u64,
     tails: [u64; LOGS],
@@ -207,14 +209,18 @@ impl<D: Disk> Recovery<D> {
         self.journal.synced = synced;
         let run = self.walks.values().map(|walk| walk.run).max();
         self.journal.run = run.unwrap_or(0).max(self.journal.run) + 1;
-        self.upto = match self.on_damage {
-            OnDamage::Refuse => self.contiguous_after(synced),
-            OnDamage::Skip => u64::MAX,
-        };
-        for (lsn, log, tail) in self.walks.values().flat_map(|walk| &walk.tails) {
-            if *lsn <= self.upto {
-                let known = &mut self.tails[*log as usize];
-                *known = (*known).max(*tail);
+        let extent = self.measure();
+        self.upto = extent.records;
+        for walk in self.walks.values() {
+            // What lies behind what cannot be read was never part of this numbering, or is damaged.
+            let readable = pieces_read(self.on_damage, walk)
+                .last()
+                .map_or(0, |piece| piece.last);
+            for (lsn, log, tail) in &walk.tails {
+                if *lsn <= extent.tails.min(readable) {
+                    let known = &mut self.tails[*log as usize];
+                    *known = (*known).max(*tail);
+                }
             }
         }
         for log in LogId::ALL {
@@ -229,37 +235,15 @@ impl<D: Disk> Recovery<D> {
         Ok(())
     }
 
-    /// The last number such that none between it and `synced` is missing.
-    fn contiguous_after(&mut self, synced: u64) -> u64 {
-        let mut numbers = Vec::new();
-        for (file, walk) in &self.walks {
-            let Some(segment) = self.journal.segment(*file) else {
-                continue;
-            };
-            let chain = walk.chain();
-            if chain.last > synced {
-                let frames = records(segment.memory.bytes(), chain, u64::MAX);
-                numbers.extend(frames.map(|frame| frame.head.lsn).filter(|n| *n > synced));
-            }
-        }
-        numbers.sort_unstable();
-        let mut upto = synced;
-        for number in &numbers {
-            if *number == upto + 1 {
-                upto = *number;
-            }
-        }
-        self.report.dropped = numbers.iter().filter(|n| **n > upto).count() as u64;
-        upto
-    }
-
     /// Puts the segments of a log in order.
     fn set_up(&mut self, log: LogId) -> Result<(), OpenError> {
         let tail = self.tails[log as usize];
         let mut segments: Vec<(u64, u16)> = Vec::new();
         for (file, walk) in &self.walks {
-            let counts = walk.begin.is_some_and(|(lsn, ..)| lsn <= self.upto)
-                || self.on_damage == OnDamage::Skip;
+            let counts = match walk.begin {
+                Some((lsn, ..)) => lsn <= self.upto,
+                None => self.on_damage == OnDamage::Skip,
+            };
             if walk.header.log == log && walk.header.seq >= tail && counts {
                 segments.push((walk.header.seq, *file));
             }
@@ -322,48 +306,43 @@ impl<D: Disk> Recovery<D> {
         (state.end, state.last, state.run) = (end, last, run);
     }
 
-    /// Writes again what may not be durable yet. A sync alone would not do: after one that failed,
-    /// the system shows what it has, but does not write it any more.
-    fn write_again(&mut self, file: u16) {
+    /// What of a segment may not be durable yet.
+    fn undurable(&self, file: u16) -> Option<Range<usize>> {
         let synced = self.journal.synced;
-        let chain = self.walks.get(&file).map(Walk::chain);
-        let Some(chain) = chain.filter(|chain| chain.last > synced) else {
-            return;
-        };
-        let Some(segment) = self.journal.segment_mut(file) else {
-            return;
-        };
-        let bytes = segment.memory.bytes();
+        let chain = self.walks.get(&file).map(Walk::chain)?;
+        if chain.last <= synced {
+            return None;
+        }
+        let bytes = self.journal.segment(file)?.memory.bytes();
         let first = records(bytes, chain, u64::MAX).find(|frame| frame.head.lsn > synced);
         let start = match first {
             // The header came with the first record.
             Some(frame) if frame.offset > HEADER_LEN => frame.offset,
             _ => 0,
         };
-        let unsynced = Zeroizing::new(bytes[start..chain.end].to_vec());
-        segment.memory.write(start, &unsynced);
-        self.journal.touch(file);
+        Some(start..chain.end)
     }
 
     /// Forgets the records that do not count.
     fn cut(&mut self) {
         for log in &self.journal.logs {
-            let last = log.segments.back();
             for file in &log.segments {
                 let sketch = self.sketches.get_mut(usize::from(*file));
                 let sketch = sketch.and_then(Option::as_mut);
                 let Some((walk, sketch)) = self.walks.get(file).zip(sketch) else {
                     continue;
                 };
-                let count = |piece: &Piece| piece.count;
-                if self.on_damage == OnDamage::Skip {
-                    self.report.records += walk.pieces.iter().map(count).sum::<u64>();
-                    continue;
+                if self.on_damage == OnDamage::Refuse {
+                    sketch.cut();
                 }
-                sketch.cut();
-                self.report.records += walk.chain().count;
-                if last == Some(file) && walk.chain().last > self.upto {
-                    sketch.cut_at(log.end);
+                let read = pieces_read(self.on_damage, walk);
+                self.report.records += read.iter().map(|piece| piece.count).sum::<u64>();
+                let behind = read.iter().find(|piece| piece.last > self.upto);
+                let segment = self.journal.segment(*file);
+                if let Some((piece, segment)) = behind.zip(segment) {
+                    let mut frames = records(segment.memory.bytes(), *piece, u64::MAX);
+                    let first = frames.find(|frame| frame.head.lsn > self.upto);
+                    sketch.cut_at(first.map_or(piece.end, |frame| frame.offset));
                 }
             }
         }
@@ -372,25 +351,32 @@ impl<D: Disk> Recovery<D> {
 
     /// Tells unused files from those in use.
     fn sort_out(&mut self) {
-        let files: Vec<u16> = (0..self.journal.segments.len())
-            .filter_map(|file| u16::try_from(file).ok())
-            .collect();
+        let files = (0..self.journal.segments.len()).filter_map(|file| u16::try_from(file).ok());
+        let (mut freed, mut unused) = (Vec::new(), Vec::new());
         for file in files {
             let Some(segment) = self.journal.segment(file) else {
                 continue;
             };
             if segment.header.is_some() {
-                self.write_again(file);
+                if let Some(range) = self.undurable(file) {
+                    self.journal.undurable.push((file, range));
+                }
                 continue;
             }
-            let is_dropped = self.walks.get(&file).is_some_and(|walk| {
+            let is_freed = self.walks.get(&file).is_some_and(|walk| {
                 let log = walk.header.log as usize;
-                walk.header.seq >= self.tails[log]
+                walk.header.seq < self.tails[log]
             });
-            if is_dropped {
-                self.journal.dropped.push(file);
+            if is_freed {
+                freed.push(file);
+            } else {
+                unused.push(file);
             }
-            self.journal.add_unused(file);
         }
+        // The last one is used first: that others are not needed is not attested yet.
+        for file in freed.iter().chain(&unused) {
+            self.journal.add_unused(*file);
+        }
+        self.journal.unused = unused;
     }
 }

@@ -7,7 +7,7 @@
 use super::damage::{Damage, OnDamage};
 use super::disk::Disk;
 use super::import::remove_unfinished;
-use super::manifest::{MANIFEST, Manifest, generation, generations, shard_of};
+use super::manifest::{MANIFEST, Manifest, generation, generations, has_records, shard_of};
 use super::rehome_error::{RehomeError, at};
 use super::targets::Targets;
 use super::{Directory, LogOptions, LogStore, OpenError, Partitions};
@@ -67,9 +67,26 @@ impl StoreDirectory {
                 manifest
             }
         };
-        let this = Self { path, manifest };
+        let mut this = Self { path, manifest };
         this.remove_others()?;
+        this.note_begun()?;
         Ok(this)
+    }
+
+    /// Notes which shards have records: they do not begin anew when all their files are gone.
+    fn note_begun(&mut self) -> Result<(), RehomeError> {
+        let mut begun = self.manifest.begun.clone();
+        for shard in 0..self.shards() {
+            let path = self.shard(shard);
+            if !begun.contains(&shard) && path.is_dir() && has_records(&path).map_err(at(&path))? {
+                begun.push(shard);
+            }
+        }
+        if begun == self.manifest.begun {
+            return Ok(());
+        }
+        self.manifest.begun = begun;
+        self.manifest.write(&self.path)
     }
 
     /// Finds the logs of a state directory, if it has any.
@@ -118,7 +135,7 @@ impl StoreDirectory {
         options: &LogOptions,
     ) -> Result<(LogStore, super::RecoveryReport), OpenError> {
         let path = self.shard(shard);
-        check_shard(&path)?;
+        self.check_shard(shard)?;
         let disk = Directory::open(&path).map_err(|source| OpenError::Io {
             file: path.display().to_string(),
             source,
@@ -134,7 +151,7 @@ impl StoreDirectory {
         options: &LogOptions,
     ) -> Result<LogStore, OpenError> {
         let path = self.shard(shard);
-        check_shard(&path)?;
+        self.check_shard(shard)?;
         let disk = Directory::open(&path).map_err(|source| OpenError::Io {
             file: path.display().to_string(),
             source,
@@ -223,7 +240,7 @@ impl StoreDirectory {
         let mut targets = Targets::begin(new, shards, partitions, options)?;
         for shard in 0..self.manifest.shards {
             let path = shard_of(&old, shard);
-            if let Err(error) = check_shard(&path) {
+            if let Err(error) = self.check_shard(shard) {
                 match error {
                     OpenError::Damaged(damage) if on_damage == OnDamage::Skip => {
                         report.damage.push(damage);
@@ -233,8 +250,15 @@ impl StoreDirectory {
                 }
             }
             let disk = Directory::open(&path).map_err(at(&path))?;
-            let partitions = Arc::clone(partitions);
-            let (source, found) = LogStore::read(disk, shard, partitions, options, on_damage)?;
+            let read = |on_damage| {
+                let partitions = Arc::clone(partitions);
+                LogStore::read(disk.clone(), shard, partitions, options, on_damage)
+            };
+            // Of a shard that is not damaged exactly that is read which counts.
+            let (source, found) = match read(OnDamage::Refuse) {
+                Err(OpenError::Damaged(_)) if on_damage == OnDamage::Skip => read(on_damage)?,
+                result => result?,
+            };
             report.damage.extend(found.damage);
             move_all(&source, &mut targets, &mut report)?;
         }
@@ -256,6 +280,29 @@ impl StoreDirectory {
         }
     }
 
+    /// A shard that is gone must not begin anew.
+    fn check_shard(&self, shard: u16) -> Result<(), OpenError> {
+        let path = self.shard(shard);
+        let refused = |what: &str| {
+            Err(OpenError::Damaged(Damage {
+                file: path.display().to_string(),
+                offset: 0,
+                what: what.to_owned(),
+            }))
+        };
+        if !path.is_dir() {
+            return refused("the directory of a shard is missing");
+        }
+        let has_records = has_records(&path).map_err(|source| OpenError::Io {
+            file: path.display().to_string(),
+            source,
+        })?;
+        if !has_records && self.manifest.begun.contains(&shard) {
+            return refused("the segments of a shard are missing");
+        }
+        Ok(())
+    }
+
     /// Removes generations that do not count, but for those that are to be kept.
     fn remove_others(&self) -> Result<(), RehomeError> {
         let current = generation(&self.path, self.manifest.generation);
@@ -273,18 +320,6 @@ impl StoreDirectory {
         }
         Ok(())
     }
-}
-
-/// A shard that is gone must not begin anew.
-fn check_shard(path: &Path) -> Result<(), OpenError> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    Err(OpenError::Damaged(Damage {
-        file: path.display().to_string(),
-        offset: 0,
-        what: "the directory of a shard is missing".to_owned(),
-    }))
 }
 
 /// Writes everything of one old shard to the new ones. Aliases are made anew: whether an id needs

@@ -1,6 +1,5 @@
 //! From records to what is kept in memory.
 
-use super::Place;
 use super::codec;
 use super::damage::{Damage, RecoveryReport};
 use super::days;
@@ -11,6 +10,7 @@ use super::sketch::{Form, Sketch, Sketches};
 use super::slots::Entry;
 use super::store::{KINDS, LogStore, Service};
 use super::supply::file_name;
+use super::{LogId, Place};
 use crate::store::Id;
 use std::collections::{HashMap, VecDeque};
 
@@ -265,14 +265,20 @@ impl<D: Disk> Replay<D> {
     /// Lists the messages that are still there.
     fn attach_messages(&mut self) {
         self.messages.sort_unstable();
+        let mut is_half_emptied = false;
         let mut messages = self.messages.iter().peekable();
         while let Some(first) = messages.peek() {
             let birth = first.birth;
             let acked = self.acks.get(&birth).copied().unwrap_or(0);
             let mut list: VecDeque<Entry> = VecDeque::new();
+            let mut older: Option<Found> = None;
             while let Some(found) = messages.next_if(|found| found.birth == birth) {
                 let Found { seq, place, .. } = *found;
                 // The newest copy of a message is the last one.
+                if let Some(older) = older.replace(*found).filter(|older| older.seq == seq) {
+                    let log = self.store.journal.log_of(older.place);
+                    is_half_emptied |= log == Some(LogId::Messages);
+                }
                 if list.back().is_some_and(|entry| entry.seq == seq) {
                     list.pop_back();
                 }
@@ -292,6 +298,9 @@ impl<D: Disk> Replay<D> {
             }
             self.store.totals.messages += list.len() as u64;
             self.store.slots.set_messages(slot, list);
+        }
+        if is_half_emptied {
+            self.store.empty_oldest(LogId::Messages);
         }
     }
 }

@@ -7,7 +7,10 @@
 
 use super::disk::{Disk, Memory, SegmentFile};
 use memmap2::{Advice, MmapMut, MmapOptions, UncheckedAdvice};
-use rustix::fs::{FallocateFlags, StatVfs, fallocate, fstatvfs};
+use rustix::fs::{
+    Advice as FileAdvice, FallocateFlags, IFlags, StatVfs, fadvise, fallocate, fstatfs, fstatvfs,
+    ioctl_getflags,
+};
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -117,6 +120,22 @@ impl Directory {
         }
         file.sync_all()
     }
+}
+
+/// Types of file systems that write elsewhere what is overwritten.
+const COPYING: [i64; 3] = [
+    0x9123_683e, // btrfs
+    0x2fc1_2fc1, // zfs
+    0xca45_1a4e, // bcachefs
+];
+
+/// Whether writing to a file in a directory may need space although the file has all of its own.
+pub fn copies_on_write(directory: &Path) -> bool {
+    let Ok(directory) = File::open(directory) else {
+        return false;
+    };
+    let is_copying = fstatfs(&directory).is_ok_and(|system| COPYING.contains(&system.f_type));
+    is_copying && !ioctl_getflags(&directory).is_ok_and(|flags| flags.contains(IFlags::NOCOW))
 }
 
 /// Bytes of zeros written at a time.
@@ -247,6 +266,10 @@ impl Memory for Mapped {
 }
 
 impl SegmentFile for MappedFile {
+    fn warm(&self) -> io::Result<()> {
+        Ok(fadvise(&self.file, 0, None, FileAdvice::WillNeed)?)
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }

@@ -5,7 +5,7 @@ use super::disk::Disk;
 use super::index::{Hash, IdHasher, Index, NewId};
 use super::journal::Journal;
 use super::slots::{Entry, Slots};
-use super::supply::{PrepareSegment, Prepared, RemoveSegment};
+use super::supply::{PrepareSegment, Prepared, RemoveSegment, Removed, WarmSegment};
 use super::sync::{SyncFailed, SyncRequest};
 use super::{LOGS, LogId, LogOptions, Partitions, Place, Promise, compaction::Cleaning};
 use crate::protocol::handshake::ServiceRole;
@@ -45,8 +45,12 @@ pub struct LogStore<D: Disk = super::Directory> {
     pub(super) service_queues: HashMap<Id, u64, Hasher>,
     pub(super) totals: Totals,
     pub(super) cleaning: Option<Cleaning>,
+    /// Logs in which something is not found that is needed.
+    pub(super) unreadable: [bool; LOGS],
     pub(super) partitions: Arc<dyn Partitions>,
     pub(super) promise: Promise,
+    /// The last record when the store was opened.
+    pub(super) opened_at: u64,
     /// Payloads are made here; they hold secrets.
     pub(super) scratch: Zeroizing<Vec<u8>>,
 }
@@ -83,8 +87,10 @@ impl<D: Disk> LogStore<D> {
             service_queues: HashMap::default(),
             totals: Totals::default(),
             cleaning: None,
+            unreadable: [false; LOGS],
             partitions,
             promise: options.promise,
+            opened_at: 0,
             scratch: Zeroizing::default(),
         }
     }
@@ -104,8 +110,13 @@ impl<D: Disk> LogStore<D> {
         self.journal.synced >= upto.0
     }
 
+    /// Whether a request is carried out, or has failed.
+    pub fn is_syncing(&self) -> bool {
+        self.journal.is_syncing
+    }
+
     /// Makes everything durable and writes that down, waiting for the disk: for the end of the
-    /// process, when nothing is being synced.
+    /// process. Fails while something is being synced, or if that failed.
     pub fn finish(&mut self) -> Result<(), SyncFailed> {
         self.journal.sync_now()?;
         self.journal.checkpoint();
@@ -128,6 +139,11 @@ impl<D: Disk> LogStore<D> {
         self.journal.is_supplied()
     }
 
+    /// A segment that is used soon and may not be in memory, to be read by a thread that may wait.
+    pub fn cold_segment(&mut self) -> Option<WarmSegment<D::File>> {
+        self.journal.cold_segment()
+    }
+
     /// Whether what comes next may need a segment that is still being prepared.
     pub fn awaits_segment(&self) -> bool {
         self.journal.awaits_segment()
@@ -136,6 +152,11 @@ impl<D: Disk> LogStore<D> {
     /// An unused segment to be removed by a thread that may wait.
     pub fn surplus_segment(&mut self) -> Option<RemoveSegment<D>> {
         self.journal.surplus_segment()
+    }
+
+    /// Notes that a segment was removed, or tells why not.
+    pub fn segment_removed(&mut self, removed: Removed) -> io::Result<()> {
+        self.journal.segment_removed(removed)
     }
 
     /// What the store takes.
@@ -161,14 +182,14 @@ impl<D: Disk> LogStore<D> {
         })
     }
 
-    /// Link ids among some slots that lead to other shards, with the shard they lead to, and the
-    /// slot to go on with.
-    pub fn link_aliases(&self, from: u32, slots: u32) -> (Vec<(Id, u16)>, Option<u32>) {
+    /// Ids among some slots that led to other shards when the store was opened, with the shard
+    /// they lead to, and the slot to go on with.
+    pub fn old_aliases(&self, from: u32, slots: u32) -> (Vec<(IdKind, Id, u16)>, Option<u32>) {
         let end = from.saturating_add(slots).min(self.slots.len());
         let aliases = (from..end)
             .filter_map(|slot| self.alias(slot))
-            .filter(|alias| alias.kind == IdKind::Link)
-            .map(|alias| (alias.id, alias.shard))
+            .filter(|alias| alias.birth <= self.opened_at)
+            .map(|alias| (alias.kind, alias.id, alias.shard))
             .collect();
         (aliases, (end < self.slots.len()).then_some(end))
     }

@@ -2,14 +2,16 @@
 
 use super::LogId;
 use super::control::Header;
-use super::disk::Disk;
+use super::disk::{Disk, Memory, SegmentFile};
 use super::journal::{Journal, MARGIN, RESERVED_SEGMENTS, Segment};
 use std::io;
 
 /// Segments kept ready.
-const READY_SEGMENTS: usize = 4;
+const READY_SEGMENTS: usize = 5;
 /// Unused segments that are kept; more are removed.
 const KEPT_SEGMENTS: usize = 8;
+/// Of those, how many are kept in memory.
+const WARM_SEGMENTS: usize = 2;
 /// Bytes of records that the commands of one block make, with a large margin.
 const BURST: usize = 256 << 10;
 /// File numbers are below this.
@@ -58,11 +60,33 @@ pub struct RemoveSegment<D: Disk> {
     memory: D::Memory,
 }
 
+/// A segment that was removed, or why not.
+#[derive(Debug)]
+pub struct Removed {
+    file: u16,
+    result: io::Result<()>,
+}
+
 impl<D: Disk> RemoveSegment<D> {
     /// Removes the file. On an error it stays, unused, and is used by the next run.
-    pub fn run(self) -> io::Result<()> {
+    pub fn run(self) -> Removed {
         drop(self.memory);
-        self.disk.remove(&file_name(self.file))
+        let result = self.disk.remove(&file_name(self.file));
+        Removed {
+            file: self.file,
+            result,
+        }
+    }
+}
+
+/// Brings a segment into memory; takes time and is meant for a thread of its own.
+#[derive(Debug)]
+pub struct WarmSegment<F>(F);
+
+impl<F: SegmentFile> WarmSegment<F> {
+    /// Reads the file.
+    pub fn run(self) -> io::Result<()> {
+        self.0.warm()
     }
 }
 
@@ -73,7 +97,11 @@ impl<D: Disk> Journal<D> {
             return None;
         }
         let file = (0..MAX_FILES)
-            .find(|file| self.segment(*file).is_none() && !self.removed.contains(file))?;
+            .find(|file| self.segment(*file).is_none() && !self.removed.contains(file));
+        let Some(file) = file else {
+            self.note_no_numbers();
+            return None;
+        };
         self.preparing = Some(file);
         Some(PrepareSegment {
             disk: self.disk.clone(),
@@ -83,6 +111,19 @@ impl<D: Disk> Journal<D> {
         })
     }
 
+    /// Says once that there are as many files as can be.
+    fn note_no_numbers(&mut self) {
+        // Not looked for again before this process ends: that would take long.
+        self.failed = true;
+        if !std::mem::replace(&mut self.has_no_numbers, true) {
+            tracing::error!(
+                "shard {} has {MAX_FILES} log segments, more are not possible: new queues and \
+                 messages are refused. Stop the relay, set a larger segment size and start it again",
+                self.shard
+            );
+        }
+    }
+
     /// Takes what was prepared, or tells why it could not be.
     pub fn segment_ready(&mut self, prepared: Prepared<D>) -> io::Result<()> {
         let file = self.preparing.take();
@@ -90,6 +131,7 @@ impl<D: Disk> Journal<D> {
             (Ok(memory), Some(file)) => {
                 self.add_segment(file, Segment::unused(memory));
                 self.ready.push(file);
+                self.note_warm(file);
                 Ok(())
             }
             (Ok(_), None) => Ok(()),
@@ -102,7 +144,33 @@ impl<D: Disk> Journal<D> {
 
     /// Lets a failed preparation be tried again.
     pub(super) fn retry(&mut self) {
-        self.failed = false;
+        self.failed = self.has_no_numbers;
+    }
+
+    /// One of the segments that are used next, which may not be in memory.
+    pub fn cold_segment(&mut self) -> Option<WarmSegment<D::File>> {
+        let next = self.ready.iter().rev().take(WARM_SEGMENTS).copied();
+        let cold = next
+            .filter_map(|file| Some((file, self.segment(file)?)))
+            .find(|(_, segment)| !segment.is_warm);
+        let (file, memory) = cold.map(|(file, segment)| (file, segment.memory.file()))?;
+        self.note_warm(file);
+        Some(WarmSegment(memory))
+    }
+
+    /// Notes that a segment is in memory, or soon.
+    fn note_warm(&mut self, file: u16) {
+        if let Some(segment) = self.segment_mut(file) {
+            segment.is_warm = true;
+        }
+    }
+
+    /// Notes that a segment was removed, or tells why not.
+    pub fn segment_removed(&mut self, removed: Removed) -> io::Result<()> {
+        removed.result?;
+        self.removed.remove(&removed.file);
+        self.has_no_numbers = false;
+        Ok(())
     }
 
     /// Whether as many segments are ready as are kept.

@@ -62,8 +62,14 @@ impl<D: Disk> Journal<D> {
         })
     }
 
-    /// Syncs everything, waiting for it.
+    /// Syncs everything, waiting for it. Fails while a request is carried out, or if one failed.
     pub fn sync_now(&mut self) -> Result<(), SyncFailed> {
+        if self.is_syncing {
+            return Err(SyncFailed {
+                file: self.disk.describe(""),
+                source: io::Error::other("it is not known whether the last sync succeeded"),
+            });
+        }
         while let Some(request) = self.pending_sync() {
             let upto = request.run()?;
             self.synced(upto);

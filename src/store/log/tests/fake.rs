@@ -29,8 +29,10 @@ struct State {
     life: Option<usize>,
     /// Files removed since the directory was last synced: they may come back.
     removed: BTreeMap<String, Content>,
-    /// The next sync fails.
-    is_broken: bool,
+    /// Syncs that work before one fails.
+    until_broken: Option<usize>,
+    /// Bytes written and calls made before everything stops.
+    effort: Option<usize>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -68,9 +70,15 @@ impl FakeDisk {
         self.with(|state| state.life == Some(0))
     }
 
-    /// The next sync fails, and what it was for is forgotten, as kernels do.
-    pub fn break_next_sync(&self) {
-        self.with(|state| state.is_broken = true);
+    /// After some syncs that work one fails, and what it was for is forgotten, as kernels do.
+    pub fn break_sync_after(&self, syncs: Option<usize>) {
+        self.with(|state| state.until_broken = syncs);
+    }
+
+    /// After so many bytes written and calls made nothing reaches the disk or the kernel any more,
+    /// and every call fails.
+    pub fn stop_after(&self, effort: Option<usize>) {
+        self.with(|state| state.effort = effort);
     }
 
     /// The kernel writes some of what it has, whatever it likes.
@@ -84,8 +92,9 @@ impl FakeDisk {
         });
     }
 
-    /// The power goes. The disk keeps what was synced and any part of the rest.
+    /// The power goes and comes back. The disk keeps what was synced and any part of the rest.
     pub fn lose_power(&self, rng: &mut ChaCha20Rng) {
+        self.stop_after(None);
         if rng.random_bool(0.8) {
             self.write_back(rng);
         }
@@ -96,6 +105,18 @@ impl FakeDisk {
                 }
             }
             for content in state.files.values_mut() {
+                content.current.clone_from(&content.durable);
+                content.dirty.clear();
+            }
+        });
+    }
+
+    /// The power goes and comes back. Of what was not synced the disk has some sectors of some files.
+    pub fn lose_power_but(&self, mut is_kept: impl FnMut(&str, usize) -> bool) {
+        self.stop_after(None);
+        self.with(|state| {
+            for (name, content) in &mut state.files {
+                content.persist(SECTOR, |sector| is_kept(name, sector));
                 content.current.clone_from(&content.durable);
                 content.dirty.clear();
             }
@@ -128,6 +149,26 @@ impl FakeDisk {
                 ..State::default()
             })))
         })
+    }
+}
+
+impl State {
+    /// How much of an effort is made before everything stops.
+    fn spend(&mut self, effort: usize) -> usize {
+        let Some(left) = &mut self.effort else {
+            return effort;
+        };
+        let spent = effort.min(*left);
+        *left -= spent;
+        spent
+    }
+
+    fn call(&mut self) -> io::Result<()> {
+        if self.spend(1) == 1 {
+            Ok(())
+        } else {
+            Err(io::Error::other("no power"))
+        }
     }
 }
 
@@ -171,6 +212,7 @@ impl Disk for FakeDisk {
 
     fn create(&self, name: &str, size: usize, header: &[u8]) -> io::Result<FakeMemory> {
         self.with(|state| {
+            state.call()?;
             let used: usize = state.files.values().map(|file| file.current.len()).sum();
             if state
                 .capacity
@@ -195,10 +237,11 @@ impl Disk for FakeDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         self.with(|state| {
+            state.call()?;
             let removed = state.files.remove_entry(name);
             state.removed.extend(removed);
-        });
-        Ok(())
+            Ok(())
+        })
     }
 
     fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
@@ -207,11 +250,13 @@ impl Disk for FakeDisk {
 
     fn replace(&self, name: &str, parts: &mut dyn Iterator<Item = Vec<u8>>) -> io::Result<()> {
         let bytes: Vec<u8> = parts.flatten().collect();
+        self.with(State::call)?;
         self.edit(name, |content| *content = bytes);
         Ok(())
     }
 
     fn append(&self, name: &str, parts: &mut dyn Iterator<Item = Vec<u8>>) -> io::Result<()> {
+        self.with(State::call)?;
         self.edit(name, |content| content.extend(parts.flatten()));
         Ok(())
     }
@@ -231,7 +276,7 @@ impl Memory for FakeMemory {
     fn write(&mut self, at: usize, bytes: &[u8]) {
         self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
         self.file.disk.with(|state| {
-            let mut len = bytes.len();
+            let mut len = state.spend(bytes.len());
             if let Some(life) = &mut state.life {
                 len = len.min(*life);
                 *life -= len;
@@ -255,9 +300,16 @@ impl Memory for FakeMemory {
 }
 
 impl SegmentFile for FakeFile {
+    fn warm(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.disk.with(|state| {
-            if std::mem::take(&mut state.is_broken) {
+            state.call()?;
+            let left = state.until_broken.take();
+            state.until_broken = left.and_then(|left| left.checked_sub(1));
+            if left == Some(0) {
                 if let Some(content) = state.files.get_mut(&self.name) {
                     content.dirty.clear();
                 }

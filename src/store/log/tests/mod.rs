@@ -5,6 +5,7 @@ mod fake;
 mod model;
 mod moves;
 mod notes;
+mod opening;
 mod power;
 mod rehome;
 mod space;

@@ -5,10 +5,13 @@ use crate::crypto::keys::{PublicAuthKey, SharedSecret};
 use crate::protocol::error::{BlockingInfo, BlockingReason, ClientNotice};
 use crate::protocol::handshake::ServiceRole;
 use crate::protocol::response::QueueMode;
-use crate::store::log::{LogOptions, LogStore, OpenError, Partitions, Promise, RecoveryReport};
+use crate::store::log::{
+    Disk, LogOptions, LogStore, OpenError, Partitions, Promise, RecoveryReport,
+};
 use crate::store::{
     Id, IdKind, LinkContent, Location, Lsn, MemoryStore, Message, MessageKind, NotifierRecord,
     QueueChange, QueueRecord, QueueSlot, QueueStatus, ServiceRecord, Store, StoreError,
+    StoredMessage,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -61,7 +64,7 @@ pub fn supply(store: &mut FakeStore) {
         let _ = store.segment_ready(prepare.run());
     }
     while let Some(surplus) = store.surplus_segment() {
-        surplus.run().unwrap();
+        store.segment_removed(surplus.run()).unwrap();
     }
 }
 
@@ -81,7 +84,7 @@ pub enum Op {
     Push(Id, Id, MessageKind, Vec<u8>),
     Pop(Id),
     Reserve(IdKind, Id, u16),
-    Release(IdKind, Id),
+    Release(IdKind, Id, u16),
     Service(Box<ServiceRecord>),
     RemoveService([u8; 32]),
 }
@@ -197,7 +200,7 @@ impl Op {
                 }
             }
             Self::Delete(id) | Self::Pop(id) | Self::Push(id, ..) => own(id),
-            Self::Reserve(_, id, _) | Self::Release(_, id) => own(id),
+            Self::Reserve(_, id, _) | Self::Release(_, id, _) => own(id),
             Self::Service(service) => {
                 own(&mut service.id);
                 service.fingerprint[1] = mark;
@@ -240,7 +243,7 @@ fn random_op(rng: &mut ChaCha20Rng) -> Op {
         }
         65..90 => Op::Pop(recipient),
         90..94 => Op::Reserve(kind, other, rng.random_range(1..5)),
-        94..98 => Op::Release(kind, other),
+        94..98 => Op::Release(kind, other, rng.random_range(1..5)),
         98 => Op::RemoveService(fingerprint(rng.random_range(0..5))),
         _ => Op::Service(Box::new(ServiceRecord {
             id: id(5, rng.random_range(0..3)),
@@ -308,7 +311,7 @@ pub fn apply<S: Store>(store: &mut S, op: &Op) -> Result<bool, StoreError> {
             None => Ok(false),
         },
         Op::Reserve(kind, id, shard) => store.reserve_alias(*kind, id, *shard).map(|_| true),
-        Op::Release(kind, id) => store.release_alias(*kind, id).map(|_| true),
+        Op::Release(kind, id, shard) => store.release_alias(*kind, id, *shard).map(|_| true),
         Op::RemoveService(fingerprint) => store
             .remove_service(fingerprint)
             .map(|_| store.service(fingerprint).is_none()),
@@ -317,13 +320,37 @@ pub fn apply<S: Store>(store: &mut S, op: &Op) -> Result<bool, StoreError> {
     }
 }
 
+/// A store that shows all messages of a queue.
+pub trait ShowsMessages: Store {
+    fn all_messages(&self, slot: QueueSlot) -> Vec<StoredMessage<'_>>;
+}
+
+impl ShowsMessages for MemoryStore {
+    fn all_messages(&self, slot: QueueSlot) -> Vec<StoredMessage<'_>> {
+        self.messages(slot).collect()
+    }
+}
+
+impl<D: Disk> ShowsMessages for LogStore<D> {
+    fn all_messages(&self, slot: QueueSlot) -> Vec<StoredMessage<'_>> {
+        self.messages(slot).collect()
+    }
+}
+
+/// A message in a few words.
+fn words(message: &StoredMessage<'_>) -> String {
+    let body = crc32c::crc32c(message.body);
+    let id = u64::from_le_bytes(message.id[..8].try_into().unwrap());
+    format!("{id:x} {} {:?} {body:x}", message.time_ns, message.kind)
+}
+
 /// Everything a store of the first shard shows, in words.
-pub fn dump<S: Store>(store: &S) -> String {
+pub fn dump<S: ShowsMessages>(store: &S) -> String {
     dump_shard(store, 0)
 }
 
 /// Everything a store of a shard shows, in words.
-pub fn dump_shard<S: Store>(store: &S, shard: u16) -> String {
+pub fn dump_shard<S: ShowsMessages>(store: &S, shard: u16) -> String {
     let mark = u8::try_from(shard).unwrap();
     let id = |kind: u8, number: u8| {
         let mut id = id(kind, number);
@@ -354,9 +381,13 @@ pub fn dump_shard<S: Store>(store: &S, shard: u16) -> String {
                 let notifier_secret = record.notifier.as_ref().map(|n| n.dh_secret.0);
                 let secrets = (record.rcv_dh_secret.0, notifier_secret);
                 writeln!(out, "{record:?} {secrets:?} {:?}", store.link(slot)).unwrap();
-                let (head, newest) = (store.head(slot), store.newest(slot));
+                let head = store.head(slot).as_ref().map(words);
+                let newest = store.newest(slot).as_ref().map(words);
                 let count = store.message_count(slot);
                 writeln!(out, "{count} messages: {head:?} {newest:?}").unwrap();
+                let messages = store.all_messages(slot);
+                let messages: Vec<String> = messages.iter().map(words).collect();
+                writeln!(out, "{messages:?}").unwrap();
             }
         }
     }
@@ -392,6 +423,8 @@ pub struct World {
     pub model: MemoryStore,
     /// Changes and the number of the last record after each.
     pub history: Vec<(Op, Lsn)>,
+    /// Power, process or disk may fail while the store is being opened.
+    pub is_opening_troubled: bool,
 }
 
 impl World {
@@ -410,6 +443,7 @@ impl World {
             store: Some(store),
             model: MemoryStore::new(),
             history: Vec::new(),
+            is_opening_troubled: false,
         }
     }
 
@@ -441,6 +475,7 @@ impl World {
             0..2 => sync(store),
             2..5 => {
                 store.maintain(self.rng.random_range(1..20_000));
+                assert_eq!(store.unreadable, [false; 3]);
             }
             5 => self.disk.write_back(&mut self.rng),
             _ => {}
@@ -450,6 +485,7 @@ impl World {
     /// Opens again and finds which changes are still there: at least the first `promised`.
     pub fn reopen(&mut self, promised: usize) -> RecoveryReport {
         self.store = None;
+        while self.is_opening_troubled && self.fail_to_open() {}
         let (store, report) = open_shard(&self.disk, self.shard, self.promise).unwrap();
         let recovered = dump_shard(&store, self.shard);
         self.store = Some(store);
@@ -472,6 +508,27 @@ impl World {
         });
         self.history.truncate(kept);
         report
+    }
+
+    /// Perhaps begins to open, and does not come to the end.
+    fn fail_to_open(&mut self) -> bool {
+        let rng = &mut self.rng;
+        let effort = rng.random_range(0..1200);
+        match rng.random_range(0..5) {
+            0..2 => self.disk.stop_after(Some(effort)),
+            2 => self.disk.break_sync_after(Some(rng.random_range(0..12))),
+            _ => return false,
+        }
+        match open_shard(&self.disk, self.shard, self.promise) {
+            Ok(_) | Err(OpenError::Sync(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+        self.disk.break_sync_after(None);
+        self.disk.stop_after(None);
+        if rng.random_bool(0.7) {
+            self.disk.lose_power(rng);
+        }
+        true
     }
 
     /// Number of changes that were promised.
@@ -546,8 +603,14 @@ fn aliases_are_listed_with_their_shards() {
     let mut world = World::new(2, Promise::Disk);
     world.make(Op::Reserve(IdKind::Link, id(3, 1), 4));
     world.make(Op::Reserve(IdKind::Link, id(3, 2), 5));
-    world.make(Op::Release(IdKind::Link, id(3, 1)));
+    world.make(Op::Release(IdKind::Link, id(3, 1), 4));
     world.reopen(3);
     let aliases: Vec<_> = world.store().aliases().collect();
     assert_eq!(aliases, [(IdKind::Link, id(3, 2), 5)]);
+    // What comes later is not among those that a start looks at.
+    world.make(Op::Reserve(IdKind::Link, id(3, 4), 5));
+    assert_eq!(world.store().old_aliases(0, 512).0, aliases);
+    world.make(Op::Release(IdKind::Link, id(3, 2), 5));
+    world.make(Op::Reserve(IdKind::Link, id(3, 2), 5));
+    assert_eq!(world.store().old_aliases(0, 512).0, []);
 }

@@ -295,6 +295,39 @@ fn what_is_damaged_is_skipped_only_when_asked_and_kept() {
 }
 
 #[test]
+fn a_shard_whose_segments_are_gone_does_not_begin_anew() {
+    let state = tempfile::tempdir().unwrap();
+    let directory = StoreDirectory::open(state.path(), 2).unwrap();
+    // Without queues there is nothing to lose.
+    let open = |directory: &StoreDirectory, shard| {
+        let partitions = partitions(directory.shards());
+        directory
+            .open_shard(shard, partitions, &options())
+            .map(|_| ())
+    };
+    open(&directory, 0).unwrap();
+    fs::remove_dir_all(directory.shard(0)).unwrap();
+    fs::create_dir(directory.shard(0)).unwrap();
+    open(&directory, 0).unwrap();
+    fill(&directory, 20);
+    let mut directory = StoreDirectory::open(state.path(), 2).unwrap();
+    for entry in fs::read_dir(directory.shard(1)).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    open(&directory, 0).unwrap();
+    let error = open(&directory, 1).unwrap_err().to_string();
+    assert!(
+        error.contains("shard-0001") && error.contains("missing"),
+        "{error}"
+    );
+    let refused = directory.rehome(3, &partitions(3), &options());
+    assert!(refused.unwrap_err().to_string().contains("shard-0001"));
+    let (report, _) = directory.salvage(&partitions(2), &options()).unwrap();
+    assert_eq!(report.damage.len(), 1);
+    assert!(report.moved.queues > 0);
+}
+
+#[test]
 fn where_a_store_comes_from_goes_with_it() {
     let state = tempfile::tempdir().unwrap();
     let mut directory = StoreDirectory::open(state.path(), 1).unwrap();
@@ -482,4 +515,22 @@ fn segments_and_directories_of_another_shard_are_refused() {
     }
     swap(&first, &second);
     assert_eq!(everything(&directory), before);
+}
+
+#[test]
+fn days_of_many_queues_are_read_in_steps() {
+    let state = tempfile::tempdir().unwrap();
+    let directory = StoreDirectory::open(state.path(), 1).unwrap();
+    let ids = fill(&directory, 700);
+    let (store, _) = directory.open_shard(0, partitions(1), &options()).unwrap();
+    let mut walk = DaysWalk::default();
+    assert!(store.read_days(&mut walk));
+    drop(store);
+    let (store, _) = directory.open_shard(0, partitions(1), &options()).unwrap();
+    for (n, id) in ids.iter().enumerate() {
+        let Some(Location::Queue(slot)) = store.find(IdKind::Recipient, id) else {
+            panic!("queue {n} is lost");
+        };
+        assert_eq!(store.active_days(slot).message, n as u16);
+    }
 }

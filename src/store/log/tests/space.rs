@@ -2,7 +2,8 @@
 
 use super::fake::FakeDisk;
 use super::model::{OneShard, Op, SEGMENT_LEN, World, apply, dump, id, record, supply, sync};
-use crate::store::log::{Directory, LogOptions, LogStore, Promise};
+use crate::store::log::disk::Memory;
+use crate::store::log::{Directory, LogId, LogOptions, LogStore, Promise};
 use crate::store::{
     IdKind, Location, MemoryStore, Message, MessageKind, QueueChange, QueueRecord, Store,
     StoreError,
@@ -12,9 +13,10 @@ use rand_chacha::ChaCha20Rng;
 use std::sync::Arc;
 use std::time::Instant;
 
-const KIND: MessageKind = MessageKind::Message { notify: false };
+pub const KIND: MessageKind = MessageKind::Message { notify: false };
 
-fn queue(world: &mut World, number: u8) -> QueueRecord {
+/// A queue without anything that another could have.
+pub fn queue(world: &mut World, number: u8) -> QueueRecord {
     let mut queue = record(&mut world.rng);
     queue.recipient_id = id(1, number);
     queue.sender_id = id(2, number);
@@ -269,4 +271,179 @@ fn a_million_queues_open_quickly_and_take_little_memory() {
             .map(|_| ()),
         Some(())
     );
+}
+
+/// Lets no more segments be made, and leaves some ready.
+fn run_out(world: &mut World, ready: usize) {
+    supply(world.store());
+    world.disk.limit(Some(0));
+    let journal = &mut world.store().journal;
+    journal.ready.truncate(ready);
+    assert_eq!(journal.ready.len(), ready);
+}
+
+#[test]
+fn changes_and_stamps_on_a_full_disk_leave_room_for_what_frees_space() {
+    let mut world = World::new(6, Promise::Disk);
+    let (first, second) = (queue(&mut world, 0), queue(&mut world, 1));
+    for n in 0..30 {
+        world.make(Op::Push(first.recipient_id, [n; 24], KIND, vec![1; 3000]));
+    }
+    run_out(&mut world, 4);
+    let store = world.store.as_mut().unwrap();
+    let slot = |store: &_, queue: &QueueRecord| match Store::find(
+        store,
+        IdKind::Recipient,
+        &queue.recipient_id,
+    ) {
+        Some(Location::Queue(slot)) => slot,
+        other => panic!("{other:?}"),
+    };
+    // Faster than space is made: everybody comes back on a new day, and everybody changes keys.
+    let slots = [slot(store, &first), slot(store, &second)];
+    let stamp = |day| QueueChange::Day(day);
+    let change = |_| QueueChange::RecipientKeys(first.recipient_keys.clone());
+    let mut refused = 0;
+    for changes in [&stamp as &dyn Fn(u32) -> QueueChange, &change] {
+        for day in 0..2000_u32 {
+            for slot in slots {
+                refused += u32::from(store.update(slot, changes(day)).is_err());
+            }
+        }
+    }
+    assert!(refused > 1000, "{refused}");
+    assert!(store.journal.ready.len() >= 2);
+    // What frees space works at once, and then everything else.
+    for _ in 0..10 {
+        store.pop_message(slots[0]).unwrap();
+    }
+    for _ in 0..4 {
+        while store.maintain(SEGMENT_LEN) {}
+        sync(store);
+    }
+    assert!(store.journal.ready.len() > 3);
+    store.update(slots[0], stamp(1)).unwrap();
+    store.delete(slots[1]).unwrap();
+    assert_eq!(store.message_count(slots[0]), 20);
+}
+
+#[test]
+fn segments_that_need_no_copies_are_freed_although_there_is_no_room_for_others() {
+    let mut world = World::new(7, Promise::Disk);
+    let (old, busy) = (queue(&mut world, 0), queue(&mut world, 1));
+    let push = |world: &mut World, queue: &QueueRecord| {
+        world.make(Op::Push(queue.recipient_id, [1; 24], KIND, vec![1; 3000]));
+    };
+    let tail = |world: &mut World, log| world.store().journal.log(log).tail;
+    // Leftovers that nobody needs.
+    for _ in 0..10 {
+        push(&mut world, &old);
+    }
+    for _ in 0..40 {
+        push(&mut world, &busy);
+        world.make(Op::Pop(busy.recipient_id));
+    }
+    while world.store().maintain(1000) {}
+    sync(world.store());
+    for _ in 0..10 {
+        world.make(Op::Pop(old.recipient_id));
+    }
+    let leftovers = world.store().journal.log(LogId::Leftovers).clone();
+    assert!(leftovers.segments.len() > 1);
+    // Messages in the oldest segment for which there is no room, and records of queues of which only the newest counts.
+    push(&mut world, &old);
+    let end = world.store().journal.log(LogId::Leftovers).end;
+    assert!(end + 3000 > SEGMENT_LEN, "{end}");
+    for _ in 0..20 {
+        push(&mut world, &busy);
+        world.make(Op::Pop(busy.recipient_id));
+    }
+    for id in [busy.recipient_id, old.recipient_id].repeat(100) {
+        world.make(Op::Update(id, QueueChange::Day(3)));
+    }
+    let queues = tail(&mut world, LogId::Queues);
+    run_out(&mut world, 1);
+    world.store().empty_oldest(LogId::Messages);
+    assert!(!world.store().maintain(SEGMENT_LEN));
+    assert!(world.store().cleaning.is_some());
+    assert!(tail(&mut world, LogId::Queues) > queues);
+    // These may hold acknowledgements of what is being emptied.
+    assert_eq!(tail(&mut world, LogId::Leftovers), leftovers.tail);
+    for _ in 0..3 {
+        sync(world.store());
+        while world.store().maintain(SEGMENT_LEN) {}
+    }
+    assert!(tail(&mut world, LogId::Leftovers) > leftovers.tail);
+    assert_eq!(dump(world.store()), dump(&world.model));
+}
+
+#[test]
+fn a_segment_in_which_something_is_not_found_is_not_freed() {
+    let mut world = World::new(8, Promise::Disk);
+    let (old, busy) = (queue(&mut world, 0), queue(&mut world, 1));
+    world.make(Op::Push(old.recipient_id, [1; 24], KIND, vec![1; 3000]));
+    for _ in 0..20 {
+        world.make(Op::Push(busy.recipient_id, [1; 24], KIND, vec![1; 3000]));
+        world.make(Op::Pop(busy.recipient_id));
+    }
+    let journal = &mut world.store().journal;
+    let before = journal.log(LogId::Messages).clone();
+    let begin = super::super::control::HEADER_LEN;
+    let oldest = journal.segment_mut(before.segments[0]).unwrap();
+    oldest.memory.write(begin, &[0xff; 4]);
+    while world.store().maintain(SEGMENT_LEN) {}
+    assert!(world.store().unreadable[LogId::Messages as usize]);
+    assert_eq!(world.store().journal.log(LogId::Messages).tail, before.tail);
+    // Everything else goes on.
+    world.make(Op::Push(old.recipient_id, [2; 24], KIND, vec![1; 3000]));
+    assert_eq!(dump(world.store()), dump(&world.model));
+}
+
+#[test]
+fn numbers_of_removed_segments_are_given_again() {
+    let mut world = World::new(9, Promise::Disk);
+    let busy = queue(&mut world, 1);
+    let mut most = 0;
+    for _ in 0..5 {
+        for n in 0..100 {
+            world.make(Op::Push(busy.recipient_id, [n; 24], KIND, vec![2; 3000]));
+        }
+        for _ in 0..100 {
+            world.make(Op::Pop(busy.recipient_id));
+        }
+        for _ in 0..3 {
+            sync(world.store());
+            while world.store().maintain(SEGMENT_LEN) {}
+        }
+        supply(world.store());
+        let names = world.disk.names();
+        assert!(names.len() < 12, "{names:?}");
+        let highest = names.last().unwrap().clone();
+        most = most.max(highest[..5].parse().unwrap());
+    }
+    assert!(most < 60, "{most}");
+}
+
+#[test]
+fn segments_are_brought_into_memory_before_they_are_used() {
+    let mut world = World::new(10, Promise::Disk);
+    let busy = queue(&mut world, 1);
+    world.reopen(1);
+    let mut warmed = 0;
+    for n in 0..200 {
+        world.make(Op::Push(busy.recipient_id, [n; 24], KIND, vec![2; 3000]));
+        world.make(Op::Pop(busy.recipient_id));
+        sync(world.store());
+        while world.store().maintain(SEGMENT_LEN) {}
+        supply(world.store());
+        while let Some(warm) = world.store().cold_segment() {
+            warm.run().unwrap();
+            warmed += 1;
+        }
+        let journal = &world.store().journal;
+        let next = journal.ready.last().and_then(|file| journal.segment(*file));
+        assert!(next.unwrap().is_warm);
+    }
+    // Each time one is used again.
+    assert!((20..80).contains(&warmed), "{warmed}");
 }
