@@ -3,7 +3,9 @@
 use super::model::{content, record};
 use crate::protocol::handshake::ServiceRole;
 use crate::store::log::store::queue_ids;
-use crate::store::log::{Disk, LogOptions, LogStore, Origin, Partitions, Promise, StoreDirectory};
+use crate::store::log::{
+    DaysWalk, Disk, LogOptions, LogStore, Origin, Partitions, Promise, StoreDirectory,
+};
 use crate::store::{ActiveDays, Id, IdKind, Location, Message, MessageKind, ServiceRecord, Store};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
