@@ -209,11 +209,14 @@ fn commands_of_other_storages_say_what_to_use() {
         assert!(refusal(dir.path(), &database).starts_with(postgres));
     }
     fs::remove_file(dir.path().join("etc/smp-server.ini")).unwrap();
+    // What this server never has needs no configuration to be refused.
+    assert!(
+        refusal(dir.path(), &["database", "import"]).contains("without support for PostgreSQL")
+    );
     for arguments in [
         &["cert"][..],
         &["start"],
         &["journal", "import"],
-        &["database", "import"],
         &["check-config"],
         &["address"],
         &["import"],

@@ -220,10 +220,9 @@ fn what_was_done_and_never_asked_for_is_found() {
 fn a_notifier_that_its_service_lost_is_missed() {
     run(async {
         let bench = Bench::new(5).await;
-        let queues = bench.book.queues().iter();
+        let mut queues = bench.book.queues().iter();
         let (number, queue) = queues
-            .filter(|(_, queue)| queue.state.associated)
-            .last()
+            .rfind(|(_, queue)| queue.state.associated)
             .expect("a queue with a notifier of the service");
         let made = queue.state.notifier.unwrap();
         let told = queue.notifier(made).unwrap();

@@ -48,7 +48,10 @@ fn the_unit_is_valid_and_runs_what_there_is() {
     };
     // What the server counts on.
     assert_eq!(values("Type"), ["notify"]);
-    assert_eq!(values("ReadWritePaths"), ["/var/opt/simplex"]);
+    assert_eq!(
+        values("ReadWritePaths"),
+        ["/var/opt/simplex -/var/backups/simplex"]
+    );
     assert_eq!(values("ExecReload"), ["/bin/kill -HUP $MAINPID"]);
     let start = values("ExecStart")[0];
     let arguments = start.strip_prefix("/usr/local/bin/smp-server ").unwrap();

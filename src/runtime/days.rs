@@ -1,13 +1,12 @@
 //! Saves when queues were last used: a crash loses at most what is newer than the last save.
 
 use super::core::{Core, now};
-use super::saves::Saves;
+use super::saves::{Saves, keep_saved};
 use super::stop_request::StopRequest;
 use crate::control::StepKind;
 use crate::store::log::DaysWalk;
-use futures_lite::future::{or, yield_now};
+use futures_lite::future::yield_now;
 use glommio::Task;
-use glommio::timer::sleep;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -44,20 +43,12 @@ impl DayKeeper {
 }
 
 async fn keep(core: Rc<Core>, stop: Rc<StopRequest>, saves: Rc<Saves>) {
-    while !stop.is_requested() {
-        let timer = async {
-            sleep(INTERVAL).await;
-        };
-        or(stop.requested(), or(saves.requested(), timer)).await;
-        let request = saves.count();
-        let is_saved = core.shard().borrow_mut().activity().is_saved();
-        let result = if is_saved { Ok(()) } else { save(&core).await };
-        let failure = result.err().map(|error| error.to_string());
-        if let Some(error) = &failure {
-            tracing::warn!("cannot save when queues were last used: {error}");
-        }
-        saves.finish(request, failure);
-    }
+    let is_unsaved = || !core.shard().borrow_mut().activity().is_saved();
+    let what = "when queues were last used";
+    keep_saved(what, INTERVAL, &stop, &saves, is_unsaved, async || {
+        save(&core).await
+    })
+    .await;
 }
 
 async fn save(core: &Core) -> io::Result<()> {

@@ -127,17 +127,7 @@ pub fn is_due(settings: &Settings, state: &Path) -> Result<bool, MigrationError>
         return Ok(true);
     };
     let files = source_files(state)?;
-    let changed = match &store.origin().imported {
-        Some(imported) => changed_files(imported, &files),
-        // An early release has not noted them, but it wrote the manifest after it had read them.
-        None => changed_since(&files, store.written_at()?),
-    };
-    if !changed.is_empty() {
-        return Err(MigrationError::Stale {
-            names: changed,
-            state: state.to_owned(),
-        });
-    }
+    refuse_stale(&store, &files, state)?;
     if store.origin().imported.is_none() {
         store.set_origin(Origin {
             imported: Some(files),
@@ -145,6 +135,42 @@ pub fn is_due(settings: &Settings, state: &Path) -> Result<bool, MigrationError>
         })?;
     }
     Ok(false)
+}
+
+/// Whether a start would use the store that is there, with the key that is there. Changes nothing:
+/// a server may be running.
+pub fn check_store(settings: &Settings, state: &Path) -> Result<(), MigrationError> {
+    if !settings.storage.enable {
+        return Ok(());
+    }
+    let Some(store) = StoreDirectory::peek(state)? else {
+        return Ok(());
+    };
+    partition_key::of_store(state, Some(&store))?;
+    match has_reference_state(state) {
+        true => refuse_stale(&store, &source_files(state)?, state),
+        false => Ok(()),
+    }
+}
+
+/// Refuses a store that is older than the files of the reference beside it.
+fn refuse_stale(
+    store: &StoreDirectory,
+    files: &[SourceFile],
+    state: &Path,
+) -> Result<(), MigrationError> {
+    let changed = match &store.origin().imported {
+        Some(imported) => changed_files(imported, files),
+        // An early release has not noted them, but it wrote the manifest after it had read them.
+        None => changed_since(files, store.written_at()?),
+    };
+    if changed.is_empty() {
+        return Ok(());
+    }
+    Err(MigrationError::Stale {
+        names: changed,
+        state: state.to_owned(),
+    })
 }
 
 /// Names of the files that were changed after a time.

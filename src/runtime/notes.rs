@@ -1,11 +1,10 @@
 //! Keeps the notes of a shard in their file: a crash loses or repeats the last seconds of them.
 
 use super::core::{Core, now};
-use super::saves::Saves;
+use super::saves::{Saves, keep_saved};
 use super::stop_request::StopRequest;
 use crate::store::log::{NotesBatch, NotesFile};
-use futures_lite::future::{or, yield_now};
-use glommio::timer::sleep;
+use futures_lite::future::yield_now;
 use glommio::{Task, spawn_local};
 use std::io;
 use std::rc::Rc;
@@ -61,52 +60,22 @@ impl NoteKeeper {
 async fn keep(core: Rc<Core>, file: NotesFile, stop: Rc<StopRequest>, saves: Rc<Saves>) {
     let mut file = Some(file);
     let is_unsaved = || core.shard().borrow().has_unsaved_notes();
-    keep_saved(&stop, &saves, is_unsaved, async || {
-        let Some(this) = file.take() else {
-            return Ok(());
-        };
-        let result;
-        (file, result) = save(&core, this).await;
-        result
-    })
+    keep_saved(
+        "notifications",
+        INTERVAL,
+        &stop,
+        &saves,
+        is_unsaved,
+        async || {
+            let Some(this) = file.take() else {
+                return Ok(());
+            };
+            let result;
+            (file, result) = save(&core, this).await;
+            result
+        },
+    )
     .await;
-}
-
-/// Saves every now and then and when asked, if anything is unsaved; at the stop once more, also
-/// what has changed while it was being saved then.
-async fn keep_saved(
-    stop: &StopRequest,
-    saves: &Saves,
-    is_unsaved: impl Fn() -> bool,
-    mut save: impl AsyncFnMut() -> io::Result<()>,
-) {
-    let mut failing = false;
-    loop {
-        let timer = async {
-            sleep(INTERVAL).await;
-        };
-        or(stop.requested(), or(saves.requested(), timer)).await;
-        let is_last = stop.is_requested();
-        let request = saves.count();
-        let mut result = Ok(());
-        if failing || is_unsaved() {
-            result = save().await;
-            if is_last && result.is_err() {
-                // The next one writes the whole file anew, which may do.
-                result = save().await;
-            }
-        }
-        saves.finish(request, result.as_ref().err().map(ToString::to_string));
-        if let Err(error) = &result
-            && (is_last || !failing)
-        {
-            tracing::warn!("cannot save notifications: {error}");
-        }
-        failing = result.is_err();
-        if is_last {
-            return;
-        }
-    }
 }
 
 /// Saves everything or what has changed; gives the file back.
@@ -139,6 +108,3 @@ async fn save(core: &Core, mut file: NotesFile) -> (Option<NotesFile>, io::Resul
         })
         .await
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,8 +1,12 @@
-//! Requests to save at once what is otherwise saved now and then.
+//! What is saved now and then, at once when that is asked for, and at the stop.
 
-use futures_lite::future::poll_fn;
+use super::stop_request::StopRequest;
+use futures_lite::future::{or, poll_fn};
+use glommio::timer::sleep;
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 /// Requests of tasks to another one of the same executor.
 #[derive(Debug, Default)]
@@ -63,3 +67,46 @@ impl Saves {
         self.waiting.take().into_iter().for_each(Waker::wake);
     }
 }
+
+/// Saves now and then and when asked, if anything is unsaved, until the stop; then once more, also
+/// what has changed while it was being saved. `what` is named in the log when that fails.
+pub async fn keep_saved(
+    what: &str,
+    interval: Duration,
+    stop: &StopRequest,
+    saves: &Saves,
+    is_unsaved: impl Fn() -> bool,
+    mut save: impl AsyncFnMut() -> io::Result<()>,
+) {
+    let mut failing = false;
+    loop {
+        let timer = async {
+            sleep(interval).await;
+        };
+        or(stop.requested(), or(saves.requested(), timer)).await;
+        // Read before the save: what changes meanwhile is for the next one.
+        let is_last = stop.is_requested();
+        let request = saves.count();
+        let mut result = Ok(());
+        if failing || is_unsaved() {
+            result = save().await;
+            if is_last && result.is_err() {
+                // Another try writes the whole file anew, which may do.
+                result = save().await;
+            }
+        }
+        saves.finish(request, result.as_ref().err().map(ToString::to_string));
+        if let Err(error) = &result
+            && (is_last || !failing)
+        {
+            tracing::warn!("cannot save {what}: {error}");
+        }
+        failing = result.is_err();
+        if is_last {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

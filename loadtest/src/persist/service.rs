@@ -25,7 +25,7 @@ pub async fn subscribe(client: &mut Client, (certain, possible): (u64, u64)) -> 
 /// Notifiers that belong to the service: certainly, and possibly.
 pub fn associations(book: &Book) -> (u64, u64) {
     let queues = book.queues().values();
-    let each = queues.map(|queue| queue.association());
+    let each = queues.map(super::state::Queue::association);
     each.fold((0, 0), |(certain, possible), (must, may)| {
         (certain + u64::from(must), possible + u64::from(may))
     })

@@ -41,6 +41,7 @@ pub fn run(directories: &Directories, console: &mut Console<'_>) -> Result<(), C
         web::check(&settings.web, now, &mut report);
         ports::check(settings, running, &mut report);
         system::check_executors(settings, &mut report);
+        system::check_store(settings, &directories.state, &mut report);
     }
     system::check_state(&directories.state, &mut report);
     for line in report.lines() {

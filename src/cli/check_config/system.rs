@@ -2,7 +2,7 @@
 
 use super::report::Report;
 use crate::config::Settings;
-use crate::runtime;
+use crate::runtime::{self, migration};
 use rustix::fs::{Access, access};
 use rustix::process::geteuid;
 use std::fs;
@@ -15,6 +15,13 @@ pub(super) fn check_executors(settings: &Settings, report: &mut Report) {
         Ok(1) => report.ok("io_uring can be used by 1 shard"),
         Ok(shards) => report.ok(format!("io_uring can be used by {shards} shards")),
         Err(error) => report.error(error),
+    }
+}
+
+/// Whether a start would use the store that is there.
+pub(super) fn check_store(settings: &Settings, state: &Path, report: &mut Report) {
+    if let Err(error) = migration::check_store(settings, state) {
+        report.error(error);
     }
 }
 

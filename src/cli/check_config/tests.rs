@@ -4,6 +4,7 @@ use crate::crypto::certificate::{
     CertificateProfile, DistinguishedName, certificate_to_pem, private_key_from_pem,
 };
 use crate::runtime::lock::StateLock;
+use crate::store::log::{Origin, StoreDirectory};
 use std::fs;
 use std::net::TcpListener;
 use tempfile::TempDir;
@@ -294,4 +295,32 @@ fn not_initialized() {
     };
     let error = run(&sandbox.directories, &mut console).unwrap_err();
     assert!(error.to_string().contains("server is not initialized"));
+}
+
+#[test]
+fn a_store_that_would_be_refused_is_told() {
+    let sandbox = Sandbox::new("[TRANSPORT]\nport = 0\n[STORE_LOG]\nenable = on");
+    let state = &sandbox.directories.state;
+    let mut store = StoreDirectory::open(state, 1).unwrap();
+    let (starts, lines) = sandbox.check();
+    let missing = "smp-server-partition.key is missing";
+    assert!(
+        !starts && lines.iter().any(|line| line.contains(missing)),
+        "{lines:?}"
+    );
+    fs::write(state.join("smp-server-partition.key"), [1; 16]).unwrap();
+    assert!(sandbox.check().0);
+
+    fs::write(state.join("smp-server-store.log"), "").unwrap();
+    store
+        .set_origin(Origin {
+            imported: Some(Vec::new()),
+            ..Origin::default()
+        })
+        .unwrap();
+    let (starts, lines) = sandbox.check();
+    let stale = "error: smp-server-store.log of a reference server in ";
+    assert!(!starts && has(&lines, stale), "{lines:?}");
+    fs::remove_file(state.join("smp-server-store.log")).unwrap();
+    assert!(sandbox.check().0);
 }

@@ -6,7 +6,7 @@ use crate::relay::{OperatorCall, SessionRef, Timestamp};
 use crate::runtime::control::{BackupStep, ConnectionPage, ControlReply, ControlRequest, Order};
 use crate::runtime::save::SaveRequests;
 use crate::store::AnyStore;
-use crate::store::log::NotesBatch;
+use crate::store::log::{LogStore, NotesBatch};
 use std::rc::Rc;
 
 /// Queues of which notifications are read for a backup before connections get a turn.
@@ -73,7 +73,7 @@ impl Core {
             BackupStep::Thaw => ControlReply::Thawed(self.thaw()),
             BackupStep::End => {
                 self.thaw();
-                self.with_log(|log| log.end_cut());
+                self.with_log(LogStore::end_cut);
                 self.store_watch.wake();
                 ControlReply::Ended
             }

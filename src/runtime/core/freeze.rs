@@ -6,7 +6,7 @@
 
 use super::{Core, CoreMessage, CoreRouter};
 use crate::runtime::control::ControlRequest;
-use crate::store::log::Cut;
+use crate::store::log::{Cut, LogStore};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -108,7 +108,7 @@ impl Core {
     /// kept.
     pub(super) fn freeze(&self) -> Option<Cut> {
         self.freeze.since.set(Some(Instant::now()));
-        self.with_log(|store| store.cut())
+        self.with_log(LogStore::cut)
     }
 
     /// Lets the shard go on; says whether it was held until now.

@@ -93,11 +93,20 @@ impl StoreDirectory {
 
     /// Finds the logs of a state directory, if it has any.
     pub fn find(state: &Path) -> Result<Option<Self>, RehomeError> {
-        let path = state.join(STORE_FOLDER);
-        let exists = |path: &Path| path.try_exists().map_err(at(path));
-        let is_store = exists(&path)? && Manifest::read(&path)?.is_some();
+        let is_store = Self::peek(state)?.is_some();
         // The number of shards is for a new one.
         is_store.then(|| Self::open(state, 1)).transpose()
+    }
+
+    /// Finds the logs of a state directory, if it has any, and changes nothing: somebody else may
+    /// use them.
+    pub fn peek(state: &Path) -> Result<Option<Self>, RehomeError> {
+        let path = state.join(STORE_FOLDER);
+        if !path.try_exists().map_err(at(&path))? {
+            return Ok(None);
+        }
+        let manifest = Manifest::read(&path)?;
+        Ok(manifest.map(|manifest| Self { path, manifest }))
     }
 
     /// Number of shards the logs were written by.

@@ -206,7 +206,7 @@ fn commands_wait_for_a_segment_that_is_being_made() {
     let (cores, _) = durable_cores(state.path(), 1);
     let core = &cores[0];
     let peer = Peer::open(core, 1);
-    let begin = || core.with_log(|log| log.wants_segment()).flatten();
+    let begin = || core.with_log(LogStore::wants_segment).flatten();
     let end = |prepare: PrepareSegment<Directory>| {
         let prepared = prepare.run();
         core.with_log(|log| log.segment_ready(prepared).unwrap());

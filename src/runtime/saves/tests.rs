@@ -1,9 +1,8 @@
-//! When notes are saved.
+//! When everything is saved.
 
 use super::*;
-use futures_lite::future::zip;
+use futures_lite::future::{yield_now, zip};
 use glommio::LocalExecutor;
-use std::cell::Cell;
 
 /// Runs [`keep_saved`] over a counter of unsaved changes, which each save takes as it begins.
 /// `during` is what happens within each save; gives what was left unsaved.
@@ -17,7 +16,8 @@ fn keep(
     let mut saves = 0;
     executor.run(async {
         let is_unsaved = || unsaved.get() > 0;
-        let keeping = keep_saved(&stop, &requests, is_unsaved, async || {
+        let interval = Duration::from_millis(1);
+        let keeping = keep_saved("it", interval, &stop, &requests, is_unsaved, async || {
             let taken = unsaved.replace(0);
             yield_now().await;
             saves += 1;
