@@ -63,7 +63,8 @@ pub fn prepare(
         self::repair(&mut directory, &this.key, &options)?;
     }
     note_origin(&mut directory, &this.key)?;
-    if let Err(error) = directory.note_begun() {
+    // A repair of what is in order changes nothing.
+    if !repair && let Err(error) = directory.note_begun() {
         // A full disk must not keep the relay from starting; the next start does it.
         tracing::warn!("cannot note which shards have begun: {error}");
     }
