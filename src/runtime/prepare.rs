@@ -63,6 +63,10 @@ pub fn prepare(
         self::repair(&mut directory, &this.key, &options)?;
     }
     note_origin(&mut directory, &this.key)?;
+    if let Err(error) = directory.note_begun() {
+        // A full disk must not keep the relay from starting; the next start does it.
+        tracing::warn!("cannot note which shards have begun: {error}");
+    }
     if copies_on_write(&directory.shard(0)) {
         tracing::warn!(
             "{} is on a file system that writes elsewhere what is overwritten (btrfs, zfs): a full \

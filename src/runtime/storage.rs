@@ -222,13 +222,17 @@ pub async fn keep_space(core: Rc<Core>) {
                     .spawn_blocking(move || prepare.run())
                     .await;
                 let result = core.with_log(|store| store.segment_ready(prepared));
+                // Whoever waits for it is to go on, whether there is one or not.
+                core.note_supply();
                 if let Some(Err(error)) = result {
-                    core.note_full_disk(&error);
+                    // Until then what is there suffices.
+                    if core.with_log(|store| store.is_short()) == Some(true) {
+                        core.note_full_disk(&error);
+                    }
                     sleep(FULL_DISK_INTERVAL).await;
                 } else {
                     core.note_space();
                 }
-                core.note_supply();
             }
             Chore::Remove(remove) => {
                 let removed = glommio::executor()
@@ -262,7 +266,7 @@ pub async fn maintain(core: Rc<Core>) {
             yield_now().await;
         }
         // Space made by draining needs no new segments.
-        if core.with_log(|store| store.is_supplied()) == Some(true) {
+        if core.with_log(|store| store.is_short()) == Some(false) {
             core.note_space();
         }
         core.store_watch().wake();

@@ -67,14 +67,13 @@ impl StoreDirectory {
                 manifest
             }
         };
-        let mut this = Self { path, manifest };
+        let this = Self { path, manifest };
         this.remove_others()?;
-        this.note_begun()?;
         Ok(this)
     }
 
     /// Notes which shards have records: they do not begin anew when all their files are gone.
-    fn note_begun(&mut self) -> Result<(), RehomeError> {
+    pub fn note_begun(&mut self) -> Result<(), RehomeError> {
         let mut begun = self.manifest.begun.clone();
         for shard in 0..self.shards() {
             let path = self.shard(shard);
@@ -85,8 +84,11 @@ impl StoreDirectory {
         if begun == self.manifest.begun {
             return Ok(());
         }
-        self.manifest.begun = begun;
-        self.manifest.write(&self.path)
+        let mut next = self.manifest.clone();
+        next.begun = begun;
+        next.write(&self.path)?;
+        self.manifest = next;
+        Ok(())
     }
 
     /// Finds the logs of a state directory, if it has any.

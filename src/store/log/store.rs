@@ -134,9 +134,9 @@ impl<D: Disk> LogStore<D> {
         self.journal.segment_ready(prepared)
     }
 
-    /// Whether enough segments are ready for whatever comes next.
-    pub fn is_supplied(&self) -> bool {
-        self.journal.is_supplied()
+    /// Whether new queues and messages are refused once the segments that are written are full.
+    pub fn is_short(&self) -> bool {
+        self.journal.is_short()
     }
 
     /// A segment that is used soon and may not be in memory, to be read by a thread that may wait.

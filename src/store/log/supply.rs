@@ -173,11 +173,6 @@ impl<D: Disk> Journal<D> {
         Ok(())
     }
 
-    /// Whether as many segments are ready as are kept.
-    pub(super) fn is_supplied(&self) -> bool {
-        self.ready.len() >= READY_SEGMENTS
-    }
-
     /// Whether what comes next may need a segment that is still being prepared.
     pub(super) fn awaits_segment(&self) -> bool {
         let room = BURST.min(self.segment_len / 4) + self.segment_len / MARGIN;
@@ -189,7 +184,7 @@ impl<D: Disk> Journal<D> {
             && [LogId::Queues, LogId::Messages].into_iter().any(is_filled)
     }
 
-    /// Whether space runs out.
+    /// Whether what fills the disk is refused once the segments that are written are full.
     pub(super) fn is_short(&self) -> bool {
         self.ready.len() <= RESERVED_SEGMENTS
     }

@@ -313,6 +313,8 @@ fn a_shard_whose_segments_are_gone_does_not_begin_anew() {
     open(&directory, 0).unwrap();
     fill(&directory, 20);
     let mut directory = StoreDirectory::open(state.path(), 2).unwrap();
+    directory.note_begun().unwrap();
+    let mut directory = StoreDirectory::open(state.path(), 2).unwrap();
     for entry in fs::read_dir(directory.shard(1)).unwrap() {
         fs::remove_file(entry.unwrap().path()).unwrap();
     }
