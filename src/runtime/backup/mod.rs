@@ -4,10 +4,6 @@ mod archive;
 mod copy;
 mod error;
 mod files;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "nobody asks a running relay yet")
-)]
 mod live;
 mod manifest;
 mod restore;
@@ -18,10 +14,6 @@ mod writer;
 
 pub use archive::Archive;
 pub use error::{BackupError, RestoreError};
-#[cfg_attr(
-    not(test),
-    allow(unused_imports, reason = "nobody asks a running relay yet")
-)]
 #[cfg(test)]
 pub(super) use live::hold_still;
 pub(super) use live::{BackupSource, back_up};
