@@ -1,9 +1,11 @@
 //! Records are read as they were written, and nothing else is read at all.
 
+use super::fake::FakeDisk;
 use super::model::{content, record};
 use crate::store::log::LogId;
 use crate::store::log::codec::{self, AckPayload, AliasPayload};
-use crate::store::log::control::{Control, Header};
+use crate::store::log::control::{Beginning, Control, HEADER_LEN, Header};
+use crate::store::log::disk::Disk;
 use crate::store::log::frame::{self, Head, Seed};
 use crate::store::log::index::IdHasher;
 use crate::store::log::walk::Walk;
@@ -134,4 +136,27 @@ proptest! {
         segment[64 + flip % len] ^= 1 << bit;
         prop_assert!(frame::read(&segment, 64, seed).is_none());
     }
+}
+
+/// Whenever a process ends while it writes a header, and the next one as well, one can be read.
+#[test]
+fn a_header_can_be_read_whenever_writing_it_is_interrupted() {
+    let headers = [7, 8, 9].map(Header::void);
+    let mut untorn = 0;
+    for first in 0..=HEADER_LEN {
+        for second in 0..=HEADER_LEN {
+            let disk = FakeDisk::default();
+            disk.create("f", 512, &headers[0]).unwrap();
+            for (header, effort) in headers[1..].iter().zip([first, second]) {
+                let mut memory = disk.open("f").unwrap();
+                disk.stop_after(Some(effort));
+                Header::write(&mut memory, header);
+                disk.stop_after(None);
+            }
+            let found = Header::decode(&disk.content("f"));
+            assert_ne!(found, Beginning::Damaged, "{first}, {second}");
+            untorn += u32::from(found == Beginning::Unused(9));
+        }
+    }
+    assert!(untorn > 0);
 }

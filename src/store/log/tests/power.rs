@@ -49,7 +49,7 @@ fn lose_power_again_and_again(seed: u64, promise: Promise) -> Seen {
     // Shown when a test fails.
     println!("seed {seed}");
     let mut world = World::new(seed, promise);
-    world.is_opening_troubled = seed % 4 != 0;
+    world.is_opening_troubled = !seed.is_multiple_of(4);
     for _ in 0..world.rng.random_range(2..5) {
         let steps = world.rng.random_range(0..150);
         for _ in 0..steps {
