@@ -1,6 +1,7 @@
 //! Backups of the state, of a running relay too, and their way back (docs/STORAGE.md).
 
 mod archive;
+mod configuration;
 mod copy;
 mod error;
 mod files;

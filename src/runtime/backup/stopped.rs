@@ -7,7 +7,6 @@ use super::{BackupManifest, CONFIGURATION, Places, STATISTICS_FILES, in_state, s
 use crate::relay::Partitioner;
 use crate::runtime::partition_key;
 use crate::store::log::{DAYS_FILE, LogOptions, NOTES_FILE, Partitions, Promise, StoreDirectory};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -101,9 +100,7 @@ pub(super) fn copy_configuration(
         let name = path
             .to_str()
             .ok_or_else(|| BackupError::Name(file.clone()))?;
-        let metadata = file.metadata().map_err(writing(&file))?;
-        let mode = metadata.permissions().mode() & 0o777;
-        writer.copy(&file, format!("{CONFIGURATION}/{name}"), mode, None)?;
+        writer.copy_configured(&file, format!("{CONFIGURATION}/{name}"))?;
     }
     Ok(())
 }
