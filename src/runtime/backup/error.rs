@@ -74,6 +74,9 @@ pub enum BackupError {
     /// The shards were not still at the same time.
     #[error("the shards could not be held together in time, try again when there is less to do")]
     NotStill,
+    /// They were saved again and again.
+    #[error("statistics changed whenever they were read, try again")]
+    Changing,
     /// The store cannot be used.
     #[error(transparent)]
     Directory(#[from] RehomeError),

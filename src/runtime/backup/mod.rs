@@ -38,8 +38,7 @@ const STATE_ENTRIES: [&str; 4] = [
     STATISTICS_FILES[0],
     STATISTICS_FILES[1],
 ];
-/// Statistics, in the order in which they are copied: the first says what may be missing in the
-/// other.
+/// Statistics: counters with the rows that may be missing in the second file, and that file.
 const STATISTICS_FILES: [&str; 2] = [RECORD_FILE, DAILY_LOG];
 
 /// Where everything is that a backup may take.

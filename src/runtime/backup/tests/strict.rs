@@ -251,3 +251,35 @@ fn a_configuration_that_is_half_replaced_is_told() {
     let error = configuration::replace(config, &paths[1..], &aside, &[].into()).unwrap_err();
     assert!(matches!(error, RestoreError::Io { .. }), "{error}");
 }
+
+#[test]
+fn a_day_that_ends_during_a_backup_is_in_it_once() {
+    let [record, rows] = STATISTICS_FILES;
+    // Midnight comes before each of the reads of the first round, or not at all.
+    for midnight in 0..4 {
+        let mut reads = 0;
+        let [counters, log] = stopped::read_statistics(|name| {
+            let is_later = reads >= midnight;
+            reads += 1;
+            let content = match (name == record, is_later) {
+                (true, false) => "yesterday",
+                (true, true) => "today",
+                (false, false) => "",
+                (false, true) => "yesterday's row",
+            };
+            assert!(name == record || name == rows);
+            Ok(Some(content.into()))
+        })
+        .unwrap();
+        let is_counted = counters.unwrap() == b"yesterday";
+        assert_eq!(log.unwrap().is_empty(), is_counted, "{midnight}");
+    }
+    let mut reads = 0_u32;
+    let endless = stopped::read_statistics(|_| {
+        reads += 1;
+        Ok(Some(reads.to_be_bytes().into()))
+    });
+    assert!(matches!(endless, Err(BackupError::Changing)));
+    let none = stopped::read_statistics(|_| Ok(None)).unwrap();
+    assert_eq!(none, [None, None]);
+}
