@@ -263,6 +263,37 @@ fn the_quota_of_blocked_queues_is_kept() {
     });
 }
 
+#[test]
+fn operators_who_block_at_the_same_time_share_the_quota() {
+    const QUOTA: usize = 12;
+    let setup = setup().set("AUTH", "daily_block_queue_quota", &QUOTA.to_string());
+    let server = setup.placed("4", "spread").start();
+    run(async {
+        let mut client = server.client().await;
+        let mut operators: Vec<_> = (0..8).map(|_| admin(&server)).collect();
+        let mut orders = vec![String::new(); operators.len()];
+        for number in 0..3 * QUOTA {
+            let queue = Recipient::create(&mut client, false).await;
+            let block = format!("block {} reason=content\n", text(queue.sender_id()));
+            orders[number % operators.len()] += &block;
+        }
+        for (operator, orders) in operators.iter_mut().zip(&orders) {
+            operator.say(orders);
+        }
+        let mut blocked = 0;
+        for (operator, orders) in operators.iter_mut().zip(&orders) {
+            for _ in orders.lines() {
+                let answer = operator.line().unwrap();
+                match answer.starts_with("ok, queue blocked") {
+                    true => blocked += 1,
+                    false => assert!(answer.starts_with("error: reached limit"), "{answer}"),
+                }
+            }
+        }
+        assert_eq!(blocked, QUOTA);
+    });
+}
+
 /// Columns of the lines of `clients`.
 fn clients(operator: &mut Operator) -> Vec<Vec<String>> {
     let table = operator.ask("clients");

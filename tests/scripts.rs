@@ -154,6 +154,43 @@ fn an_installation_is_complete_and_repeating_it_changes_nothing() {
 }
 
 #[test]
+fn a_copy_that_fails_leaves_what_was_there() {
+    const LIMIT: usize = 64 * 1024;
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
+    let binary = root.join(BINARY);
+    let new = dir.path().join("new");
+    fs::create_dir_all(binary.parent().unwrap()).unwrap();
+    // No file may become larger, as if the disk were full: the program, or the old one kept aside.
+    for (old_size, new_size) in [(10, 2 * LIMIT), (2 * LIMIT, 10)] {
+        let old = vec![b'o'; old_size];
+        fs::write(&binary, &old).unwrap();
+        fs::write(&new, vec![b'n'; new_size]).unwrap();
+        let output = Command::new("bash")
+            .args([
+                "-c",
+                "trap '' XFSZ; ulimit -f \"$1\"; shift; exec \"$@\"",
+                "-",
+            ])
+            .arg((LIMIT / 1024).to_string())
+            .args(["bash".as_ref(), script("install").as_os_str()])
+            .args(["--binary".as_ref(), new.as_os_str()])
+            .args(["--root".as_ref(), root.as_os_str()])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(!text(&output.stdout).contains("Next: "), "{output:?}");
+        let told = format!("install: {} is as it was", binary.display());
+        assert!(text(&output.stderr).contains(&told), "{output:?}");
+        assert!(fs::read(&binary).unwrap() == old);
+        for (size, path) in [(new_size, "new"), (old_size, "before")] {
+            let path = root.join(format!("{BINARY}.{path}"));
+            assert!(size <= LIMIT || !path.exists(), "{}", path.display());
+        }
+    }
+}
+
+#[test]
 fn the_install_script_says_what_is_missing() {
     let run = |arguments: &[&str]| {
         let mut bash = Command::new("bash");

@@ -9,6 +9,11 @@ use anyhow::{Context, bail};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
+/// How the system says that permissions forbid it.
+const PERMISSION_DENIED: &str = "Permission denied";
+/// How it says that the file system forbids it, or the unit of the server (`ProtectSystem=`).
+const READ_ONLY: &str = "Read-only file system";
+
 /// Options of `backup`.
 #[derive(Debug, Default, Args)]
 pub struct BackupOptions {
@@ -71,14 +76,24 @@ fn ask_server(state: &Path, to: &Path, configuration: bool) -> anyhow::Result<Ba
         last = line?;
     }
     match last.strip_prefix(ERROR) {
-        Some(error) if error.contains("Permission denied") => {
-            bail!("{error}. The server itself writes there, as the user it runs as")
-        }
-        Some(error) => bail!("{error}"),
+        Some(error) => bail!("{}", with_hint(error)),
         None if last == BACKED_UP => Ok(Archive::open(to)?.manifest().clone()),
         // It begins, stops or is killed.
         None => bail!("the server has not made it, see its log"),
     }
+}
+
+/// An error of the server, with what to do where it may not write.
+fn with_hint(error: &str) -> String {
+    let hint = if error.contains(PERMISSION_DENIED) {
+        ". The server itself writes there, as the user it runs as"
+    } else if error.contains(READ_ONLY) {
+        ". The server itself writes there, where its systemd unit lets it: a directory outside of \
+         the state needs a ReadWritePaths= there"
+    } else {
+        ""
+    };
+    format!("{error}{hint}")
 }
 
 /// A path that means the same wherever it is read.
@@ -107,4 +122,23 @@ pub(super) fn summary(manifest: &BackupManifest) -> Vec<String> {
             false => "configuration: not included".to_owned(),
         },
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+    use std::io;
+
+    #[test]
+    fn a_server_that_may_not_write_says_who_may() {
+        let hint = |errno: Errno| {
+            let error = format!("/backup.partial: {}", io::Error::from(errno));
+            let told = with_hint(&error);
+            told.strip_prefix(&error).unwrap().to_owned()
+        };
+        assert!(hint(Errno::ACCESS).contains("as the user it runs as"));
+        assert!(hint(Errno::ROFS).contains("ReadWritePaths="));
+        assert_eq!(hint(Errno::NOSPC), "");
+    }
 }

@@ -309,6 +309,8 @@ impl Core {
             }
             shard.release_durable(&mut router.effects);
         });
+        // Segments may be used again after that.
+        self.note_supply();
         self.store_watch.note_sync();
     }
 
@@ -432,8 +434,13 @@ impl Core {
         let in_turn = || start.elapsed() < TURN;
         self.run(|router| {
             // What was held goes first: otherwise a busy mesh could keep it waiting.
-            let mut more = router.release_held(in_turn);
-            more |= self.mesh.receive(|from, message| {
+            let released = router.release_held(in_turn);
+            // Others wait then, or what is held would never be done with while they send, and own
+            // connections would never be read. The control executor is heard: it may thaw.
+            let control = self.partitioner.shards();
+            let takes_from = |from| from == control || !released && self.freeze.takes_more();
+            let mut more = released;
+            more |= self.mesh.receive_from(takes_from, |from, message| {
                 router.take(from, message);
                 router.carry_out();
                 in_turn()

@@ -5,7 +5,7 @@
 
 use super::backup;
 use crate::store::hand_over;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -61,7 +61,10 @@ impl StateLock {
         };
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(&path).map_err(failed)?;
+        let file = options
+            .custom_flags(no_link())
+            .open(&path)
+            .map_err(failed)?;
         hand_over(state, &path);
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
@@ -80,10 +83,17 @@ impl StateLock {
 /// Whether somebody has the lock of a state directory. A server that starts at this very moment is
 /// told that the directory is in use.
 pub fn is_held(state: &Path) -> bool {
-    File::open(state.join(LOCK_FILE)).is_ok_and(|file| {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(no_link());
+    options.open(state.join(LOCK_FILE)).is_ok_and(|file| {
         let taken = flock(&file, FlockOperation::NonBlockingLockShared);
         taken == Err(Errno::WOULDBLOCK)
     })
+}
+
+/// A link would have `root` make a file anywhere, and a pipe would be waited for.
+fn no_link() -> i32 {
+    (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed()
 }
 
 #[cfg(test)]
@@ -111,5 +121,15 @@ mod tests {
             error.to_string().contains("none/smp-server.lock"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn no_file_is_made_where_a_link_leads() {
+        let state = tempfile::tempdir().unwrap();
+        let elsewhere = state.path().join("elsewhere");
+        std::os::unix::fs::symlink(&elsewhere, state.path().join(LOCK_FILE)).unwrap();
+        let error = StateLock::acquire(state.path()).unwrap_err();
+        assert!(matches!(error, LockError::Io { .. }), "{error}");
+        assert!(!elsewhere.exists());
     }
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 
 /// Messages a queue between two executors holds.
-const QUEUE_DEPTH: usize = 2048;
+pub const QUEUE_DEPTH: usize = 2048;
 /// Messages taken from one queue before the others get a turn.
 const RECEIVE_BURST: usize = 256;
 
@@ -185,7 +185,17 @@ impl<M> Mesh<M> {
 
     /// Takes what has arrived, a bounded number from each peer and only while `take` says so; says
     /// whether more may be there.
-    pub fn receive(&self, mut take: impl FnMut(u16, M) -> bool) -> bool {
+    pub fn receive(&self, take: impl FnMut(u16, M) -> bool) -> bool {
+        self.receive_from(|_| true, take)
+    }
+
+    /// [`receive`](Self::receive) from some peers only. What others sent stays in their queues, and
+    /// they are pushed back when those are full; whoever calls this has to come back for it.
+    pub fn receive_from(
+        &self,
+        from_peer: impl Fn(u16) -> bool,
+        mut take: impl FnMut(u16, M) -> bool,
+    ) -> bool {
         let mut on = true;
         let mut more = false;
         // Another peer is first each time, or a busy one could keep the others waiting.
@@ -195,8 +205,10 @@ impl<M> Mesh<M> {
         for (from, peer) in numbered.clone().skip(first).chain(numbered.take(first)) {
             let Some(peer) = peer else { continue };
             let mut taken = 0;
+            // Also while it goes on: what is taken may change the answer.
             while on
                 && taken < RECEIVE_BURST
+                && from_peer(from)
                 && let Some(message) = peer.inbound.queue.pop()
             {
                 taken += 1;

@@ -37,6 +37,7 @@ mod storage;
 mod supervisor;
 mod sweeps;
 mod timers;
+mod wakers;
 mod web;
 
 pub use ports::Ports;

@@ -125,6 +125,7 @@ async fn run_executor(
     let durability = settings.relay.durability;
     let keeping = [
         steps.spawn(Maintenance, storage::keep_space(Rc::clone(&core))),
+        steps.spawn(Maintenance, storage::keep_warm(Rc::clone(&core))),
         steps.spawn(Maintenance, storage::maintain(Rc::clone(&core))),
         steps.spawn(Maintenance, {
             let mut keepers = vec![("when queues were last used", days.saves())];

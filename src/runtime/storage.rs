@@ -7,8 +7,8 @@ use crate::config::values::Durability;
 use crate::crypto::hash;
 use crate::relay::Partitioner;
 use crate::store::log::{
-    Directory, LogOptions, LogStore, MappedFile, OpenError, PrepareSegment, Promise, RemoveSegment,
-    StoreDirectory, SyncFailed, WarmSegment,
+    Directory, LogOptions, LogStore, OpenError, PrepareSegment, Promise, RemoveSegment,
+    StoreDirectory, SyncFailed,
 };
 use crate::store::{AnyStore, Lsn, MemoryStore, Store};
 use futures_lite::future::{poll_fn, yield_now};
@@ -20,8 +20,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
-/// Threads beside an executor: one syncs, another makes segments, a third writes what is small.
-pub const BLOCKING_THREADS: usize = 3;
+/// Threads beside an executor: one syncs, another makes segments, a third reads those that are used
+/// soon, a fourth writes what is small.
+pub const BLOCKING_THREADS: usize = 4;
 
 /// Time between two looks for space to be had.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_millis(100);
@@ -203,7 +204,6 @@ pub async fn keep_durable(core: Rc<Core>, promise: Durability) -> SyncFailed {
 
 enum Chore {
     Prepare(PrepareSegment<Directory>),
-    Warm(WarmSegment<MappedFile>),
     Remove(RemoveSegment<Directory>),
 }
 
@@ -213,9 +213,7 @@ pub async fn keep_space(core: Rc<Core>) {
         let chore = core
             .store_work(|store| {
                 let prepare = store.wants_segment().map(Chore::Prepare);
-                prepare
-                    .or_else(|| store.cold_segment().map(Chore::Warm))
-                    .or_else(|| store.surplus_segment().map(Chore::Remove))
+                prepare.or_else(|| store.surplus_segment().map(Chore::Remove))
             })
             .await;
         match chore {
@@ -236,12 +234,6 @@ pub async fn keep_space(core: Rc<Core>) {
                     core.note_space();
                 }
             }
-            Chore::Warm(warm) => {
-                let result = glommio::executor().spawn_blocking(move || warm.run()).await;
-                if let Err(error) = result {
-                    tracing::warn!("cannot read a log segment that is to be used: {error}");
-                }
-            }
             Chore::Remove(remove) => {
                 let removed = glommio::executor()
                     .spawn_blocking(move || remove.run())
@@ -254,11 +246,23 @@ pub async fn keep_space(core: Rc<Core>) {
     }
 }
 
+/// Has segments read that are used soon and are not in memory.
+pub async fn keep_warm(core: Rc<Core>) {
+    loop {
+        let warm = core.store_work(LogStore::cold_segment).await;
+        let result = glommio::executor().spawn_blocking(move || warm.run()).await;
+        if let Err(error) = result {
+            tracing::warn!("cannot read a log segment that is to be used: {error}");
+        }
+    }
+}
+
 /// Makes space in small steps.
 pub async fn maintain(core: Rc<Core>) {
     loop {
         sleep(MAINTENANCE_INTERVAL).await;
         while make_space(&core) {
+            core.note_supply();
             yield_now().await;
         }
         // Space made by draining needs no new segments.

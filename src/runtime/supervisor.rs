@@ -10,12 +10,15 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often every executor is woken from outside: glommio 0.9 was seen to sleep on although a
 /// timer or socket was ready, after its thread had been suspended, until something else woke it.
 /// As often, signals are looked for.
 const HEARTBEAT: Duration = Duration::from_millis(50);
+
+/// When the executors are to be woken next.
+struct Heartbeat(Instant);
 
 /// The main thread's end of everything.
 pub(super) struct Supervisor {
@@ -38,19 +41,17 @@ impl Supervisor {
     /// Waits until every executor listens; false when it was told to stop before.
     pub fn await_listening(&self, signals: &mut Signals) -> Result<bool, RunError> {
         let mut starting = self.executors;
+        let mut heartbeat = Heartbeat(Instant::now() + HEARTBEAT);
         while starting > 0 {
             // A port may take a minute to become free. What a reload would read is read anyway.
             if signals.pending().any(|signal| signal != SIGHUP) {
                 return Ok(false);
             }
-            match self.reports.recv_timeout(HEARTBEAT) {
-                Ok(Report::Listening) => starting -= 1,
-                Ok(Report::Failed(error)) => return Err(error),
-                Ok(Report::Stopped) | Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    return Err(RunError::ExecutorFailed);
-                }
-                Ok(Report::Swept(_) | Report::Alive(_) | Report::Reloaded) => {}
-                Err(mpsc::RecvTimeoutError::Timeout) => self.alarm.wake_all(),
+            match self.next_report(&mut heartbeat)? {
+                Some(Report::Listening) => starting -= 1,
+                Some(Report::Failed(error)) => return Err(error),
+                Some(Report::Stopped) => return Err(RunError::ExecutorFailed),
+                Some(Report::Swept(_) | Report::Alive(_) | Report::Reloaded) | None => {}
             }
         }
         Ok(true)
@@ -61,28 +62,41 @@ impl Supervisor {
         self.tell(ServiceManager::ready);
         let mut running = self.executors;
         let mut sweeps = Sweeps::new(self.shards);
+        let mut heartbeat = Heartbeat(Instant::now() + HEARTBEAT);
         while running > 0 {
             for signal in signals.pending() {
                 self.obey(signal);
             }
-            match self.reports.recv_timeout(HEARTBEAT) {
-                Ok(Report::Swept(sweep)) => {
+            match self.next_report(&mut heartbeat)? {
+                Some(Report::Swept(sweep)) => {
                     if let Some(totals) = sweeps.add(sweep) {
                         log_sweep(totals);
                     }
                 }
-                Ok(Report::Alive(status)) => self.tell(|manager| manager.alive(&status)),
-                Ok(Report::Reloaded) => self.tell(ServiceManager::ready),
-                Ok(Report::Stopped) if self.shutdown.is_requested() => running -= 1,
-                Ok(Report::Failed(error)) => return Err(error),
-                Err(mpsc::RecvTimeoutError::Timeout) => self.alarm.wake_all(),
-                Ok(Report::Listening | Report::Stopped)
-                | Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    return Err(RunError::ExecutorFailed);
-                }
+                Some(Report::Alive(status)) => self.tell(|manager| manager.alive(&status)),
+                Some(Report::Reloaded) => self.tell(ServiceManager::ready),
+                Some(Report::Stopped) if self.shutdown.is_requested() => running -= 1,
+                Some(Report::Failed(error)) => return Err(error),
+                Some(Report::Listening | Report::Stopped) => return Err(RunError::ExecutorFailed),
+                None => {}
             }
         }
         Ok(())
+    }
+
+    /// The next report; `None` when none has come until the next heartbeat. Reports, however many,
+    /// put off no heartbeat.
+    fn next_report(&self, heartbeat: &mut Heartbeat) -> Result<Option<Report>, RunError> {
+        let now = Instant::now();
+        if heartbeat.0 <= now {
+            self.alarm.wake_all();
+            heartbeat.0 = now + HEARTBEAT;
+        }
+        match self.reports.recv_timeout(heartbeat.0 - now) {
+            Ok(report) => Ok(Some(report)),
+            Err(mpsc::RecvTimeoutError::Timeout) => Ok(None),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(RunError::ExecutorFailed),
+        }
     }
 
     fn obey(&self, signal: i32) {
@@ -118,3 +132,6 @@ fn log_sweep(totals: SweepTotals) {
     } = totals;
     tracing::info!("STORE: messages stored: {stored}, expired: {expired}, queues: {queues}");
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,7 +34,9 @@ impl Role {
         if *self == Self::None {
             *self = offered;
         }
-        if *self == offered {
+        // No password gives the owner's role: what the admin may do is part of it.
+        let same = *self == offered || (*self, offered) == (Self::Owner, Self::Admin);
+        if same {
             format!("Current role is {self}")
         } else {
             format!("Current role is {self}, start new session to change.")
@@ -108,5 +110,15 @@ mod tests {
         assert_eq!(role.take(Role::Admin), other);
         assert_eq!(role.take(Role::None), other);
         assert_eq!(role, Role::User);
+    }
+
+    #[test]
+    fn the_owner_is_an_admin_already() {
+        let mut role = Role::Owner;
+        assert_eq!(role.take(Role::Admin), "Current role is CPRAdmin");
+        let other = "Current role is CPRAdmin, start new session to change.";
+        assert_eq!(role.take(Role::User), other);
+        assert_eq!(role.take(Role::None), other);
+        assert_eq!(role, Role::Owner);
     }
 }

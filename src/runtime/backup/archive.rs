@@ -2,11 +2,12 @@
 
 use super::copy::{digest, pad};
 use super::error::{RestoreError, restoring};
+use super::files::open_followed;
 use super::manifest::{BackupFile, BackupManifest, Malformed, hexadecimal};
 use super::{copy, manifest::FILE};
 use crate::crypto::hash::Sha256;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// A backup that says what it has.
@@ -21,7 +22,7 @@ impl Archive {
     pub fn open(path: &Path) -> Result<Self, RestoreError> {
         fs::read_dir(path).map_err(restoring(path))?;
         let file = path.join(FILE);
-        let bytes = match fs::read(&file) {
+        let bytes = match read(&file) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(RestoreError::Incomplete(path.to_owned()));
             }
@@ -64,7 +65,7 @@ impl Archive {
     }
 
     /// Writes a file as it was, with all its space, to a new one; it is compared once more.
-    pub fn extract(&self, file: &BackupFile, target: &Path) -> Result<(), RestoreError> {
+    pub fn extract(&self, file: &BackupFile, target: &Path) -> Result<File, RestoreError> {
         let (path, source) = self.open_file(file)?;
         let mut out = copy::create(target).map_err(restoring(target))?;
         let mut hash = Sha256::new();
@@ -81,7 +82,8 @@ impl Archive {
         check_digest(&path, file, &hash.finish())?;
         pad(&out, file.size - file.length)
             .and_then(|()| out.sync_all())
-            .map_err(restoring(target))
+            .map_err(restoring(target))?;
+        Ok(out)
     }
 
     fn open_file(&self, file: &BackupFile) -> Result<(PathBuf, File), RestoreError> {
@@ -90,16 +92,13 @@ impl Archive {
             file: path.clone(),
             what,
         };
-        let opened = match File::open(&path) {
+        let opened = match open_followed(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(damaged("it is missing".to_owned()));
             }
             opened => opened.map_err(restoring(&path))?,
         };
         let found = opened.metadata().map_err(restoring(&path))?;
-        if !found.is_file() {
-            return Err(damaged("it is no file".to_owned()));
-        }
         if found.len() != file.length {
             let (found, expected) = (found.len(), file.length);
             return Err(damaged(format!(
@@ -108,6 +107,12 @@ impl Archive {
         }
         Ok((path, opened))
     }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_followed(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn check_digest(path: &Path, file: &BackupFile, found: &[u8; 32]) -> Result<(), RestoreError> {

@@ -74,6 +74,9 @@ pub enum BackupError {
     /// The shards were not still at the same time.
     #[error("the shards could not be held together in time, try again when there is less to do")]
     NotStill,
+    /// They were saved again and again.
+    #[error("statistics changed whenever they were read, try again")]
+    Changing,
     /// The store cannot be used.
     #[error(transparent)]
     Directory(#[from] RehomeError),
@@ -82,7 +85,7 @@ pub enum BackupError {
     Store(#[from] OpenError),
 }
 
-/// Why nothing was restored. What was there is as it was.
+/// Why nothing was restored. What was there is as it was, unless the error says something else.
 #[derive(Debug, Error)]
 pub enum RestoreError {
     /// The file system refused something.
@@ -145,6 +148,36 @@ pub enum RestoreError {
         found: u64,
         /// How many there were.
         expected: u64,
+    },
+    /// The new state counts, but is not in its place.
+    #[error(
+        "the backup is restored but for its last steps: {}: {source}. The next command or start \
+         that uses the state directory makes them",
+        file.display()
+    )]
+    NotEnded {
+        /// The file or directory.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Some files of the configuration were replaced, others not.
+    #[error(
+        "{}: {source}. The state is as it was, but {replaced} of {files} files of the \
+         configuration were replaced: restore again, or copy back those before from {}",
+        file.display(), aside.display()
+    )]
+    Mixed {
+        /// The file or directory.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+        /// How many were replaced.
+        replaced: usize,
+        /// How many were to be.
+        files: usize,
+        /// Where those before are, if there were any.
+        aside: PathBuf,
     },
     /// What was copied cannot be opened.
     #[error("the copy of the backup cannot be used: {0}")]

@@ -1,13 +1,10 @@
 //! Backups of the state, of a running relay too, and their way back (docs/STORAGE.md).
 
 mod archive;
+mod configuration;
 mod copy;
 mod error;
 mod files;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "nobody asks a running relay yet")
-)]
 mod live;
 mod manifest;
 mod restore;
@@ -18,10 +15,6 @@ mod writer;
 
 pub use archive::Archive;
 pub use error::{BackupError, RestoreError};
-#[cfg_attr(
-    not(test),
-    allow(unused_imports, reason = "nobody asks a running relay yet")
-)]
 #[cfg(test)]
 pub(super) use live::hold_still;
 pub(super) use live::{BackupSource, back_up};
@@ -45,8 +38,7 @@ const STATE_ENTRIES: [&str; 4] = [
     STATISTICS_FILES[0],
     STATISTICS_FILES[1],
 ];
-/// Statistics, in the order in which they are copied: the first says what may be missing in the
-/// other.
+/// Statistics: counters with the rows that may be missing in the second file, and that file.
 const STATISTICS_FILES: [&str; 2] = [RECORD_FILE, DAILY_LOG];
 
 /// Where everything is that a backup may take.

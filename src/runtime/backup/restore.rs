@@ -4,8 +4,12 @@
 //! after it, moving old things aside and new ones into place, is done again by whoever next takes
 //! the lock of the state directory, if it was interrupted.
 
+use super::configuration::restore_configuration;
+use super::copy::create;
 use super::error::{RestoreError, restoring};
-use super::files::{Owner, make_directory, parent, sync_directory, with_ending};
+use super::files::{
+    Owner, exists, has_directory, make_owned, make_parents, open_file, remove_all, sync_directory,
+};
 use super::manifest::BackupFile;
 use super::stopped::read_only;
 use super::{Archive, BackupManifest, CONFIGURATION, Places, STATE, STATE_ENTRIES};
@@ -15,9 +19,8 @@ use crate::store::Totals;
 use crate::store::log::{Partitions, STORE_FOLDER, StoreDirectory};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::fs;
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -28,8 +31,8 @@ const UNFINISHED: &str = "smp-server-restore.new";
 const DECIDED: &str = "smp-server-restore";
 /// File in it that says what is to be done.
 const PLAN: &str = "plan.json";
-/// Ending of files of the configuration that are being written.
-const NEW: &str = ".new";
+/// Begins the name of the folder with the state before.
+const ASIDE: &str = "smp-server-state.before-restore-";
 
 /// What to restore.
 #[derive(Debug)]
@@ -63,12 +66,36 @@ struct Plan {
     entries: Vec<String>,
 }
 
+impl Plan {
+    /// Reads the plan of a restore; `None` when there is none. Whoever reads it may be `root` and
+    /// does what it says, so it must say nothing about other directories.
+    fn read(decided: &Path) -> io::Result<Option<Self>> {
+        if !has_directory(decided)? {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        match open_file(&decided.join(PLAN)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            opened => opened?.read_to_end(&mut bytes)?,
+        };
+        let plan: Self = serde_json::from_slice(&bytes)?;
+        if !plan.aside.starts_with(ASIDE) || plan.aside.contains('/') {
+            let what = format!(
+                "the folder for the old state is no name that begins with {ASIDE}: this is no plan \
+                 of smp-server, find out who wrote it"
+            );
+            return Err(io::Error::new(ErrorKind::InvalidData, what));
+        }
+        Ok(Some(plan))
+    }
+}
+
 /// Restores a backup that was verified. The caller holds the lock of the state directory.
 pub fn restore(plan: &RestorePlan<'_>) -> Result<RestoreReport, RestoreError> {
     let manifest = plan.archive.manifest();
     let (state, config) = (&plan.places.state, &plan.places.configuration);
     let time = compact_moment(OffsetDateTime::now_utc());
-    let aside = unused(state, &format!("smp-server-state.before-restore-{time}"));
+    let aside = unused(state, &format!("{ASIDE}{time}"));
     let aside_config = unused(config, &format!("configuration.before-restore-{time}"));
     if plan.configuration && !manifest.configuration {
         return Err(RestoreError::NoConfiguration(plan.from.to_owned()));
@@ -98,18 +125,24 @@ pub fn restore(plan: &RestorePlan<'_>) -> Result<RestoreReport, RestoreError> {
             aside: aside_config,
         });
     }
+    let unfinished = state.join(UNFINISHED);
     let prepare = || {
         stage(plan.archive, state, &files(STATE), &aside)?;
-        check_staged(&state.join(UNFINISHED), manifest)?;
+        check_staged(&unfinished, manifest)?;
+        hand_staged_over(state)?;
         // Interrupted behind this, the old state is there, and the restore can be made again.
         restore_configuration(plan.archive, config, &configuration, &aside_config)?;
         settle(state)
     };
     prepare().inspect_err(|_| {
         // The error that is told is the first one; what stays is removed by whoever comes next.
-        let _ = remove_all(&state.join(UNFINISHED));
+        let _ = remove_all(&unfinished);
     })?;
-    complete(state).map_err(|(file, source)| RestoreError::Io { file, source })?;
+    // From here on the new state counts, whatever happens.
+    let durable = sync_directory(state).map_err(|error| (state.clone(), error));
+    durable
+        .and_then(|()| complete(state))
+        .map_err(|(file, source)| RestoreError::NotEnded { file, source })?;
     let aside = state.join(aside);
     Ok(RestoreReport {
         old_state: aside.is_dir().then_some(aside),
@@ -117,22 +150,20 @@ pub fn restore(plan: &RestorePlan<'_>) -> Result<RestoreReport, RestoreError> {
     })
 }
 
-/// Makes what was written count, whatever happens from now on.
+/// Makes what was written count.
 fn settle(state: &Path) -> Result<(), RestoreError> {
     let decided = state.join(DECIDED);
-    fs::rename(state.join(UNFINISHED), &decided)
-        .and_then(|()| sync_directory(state))
-        .map_err(restoring(&decided))
+    fs::rename(state.join(UNFINISHED), &decided).map_err(restoring(&decided))
 }
 
-/// Writes the new state beside the old one.
+/// Writes the new state beside the old one, as files of this process: nobody else may change them.
 fn stage(
     archive: &Archive,
     state: &Path,
     files: &[(&BackupFile, &Path)],
     aside: &str,
 ) -> Result<(), RestoreError> {
-    let owner = Owner::of(state).map_err(restoring(state))?;
+    let owner = Owner::current();
     let unfinished = state.join(UNFINISHED);
     remove_all(&unfinished).map_err(restoring(&unfinished))?;
     make_owned(&unfinished, owner).map_err(restoring(&unfinished))?;
@@ -141,7 +172,6 @@ fn stage(
         let target = unfinished.join(path);
         make_parents(&target, owner, &mut directories)?;
         archive.extract(file, &target)?;
-        owner.take(&target).map_err(restoring(&target))?;
     }
     if let Some(store) = StoreDirectory::find(&unfinished)? {
         for shard in 0..store.shards() {
@@ -157,15 +187,23 @@ fn stage(
     };
     let file = unfinished.join(PLAN);
     let write = || -> io::Result<()> {
-        fs::write(&file, serde_json::to_vec(&plan)?)?;
-        fs::File::open(&file)?.sync_all()?;
-        owner.take(&file)
+        let mut new = create(&file)?;
+        new.write_all(&serde_json::to_vec(&plan)?)?;
+        new.sync_all()
     };
     write().map_err(restoring(&file))?;
     for directory in directories.iter().rev() {
         sync_directory(directory).map_err(restoring(directory))?;
     }
     Ok(())
+}
+
+/// Gives what was written to the owner of the state.
+fn hand_staged_over(state: &Path) -> Result<(), RestoreError> {
+    let unfinished = state.join(UNFINISHED);
+    Owner::of(state)
+        .and_then(|owner| owner.take_all(&unfinished))
+        .map_err(restoring(&unfinished))
 }
 
 /// Opens what was written, to see that it is what was backed up.
@@ -195,56 +233,6 @@ fn check_staged(unfinished: &Path, manifest: &BackupManifest) -> Result<(), Rest
     Ok(())
 }
 
-/// Replaces files of the configuration one by one; copies of the old ones are made first.
-fn restore_configuration(
-    archive: &Archive,
-    config: &Path,
-    files: &[(&BackupFile, &Path)],
-    aside: &str,
-) -> Result<(), RestoreError> {
-    if files.is_empty() {
-        return Ok(());
-    }
-    let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    builder.create(config).map_err(restoring(config))?;
-    let owner = Owner::of(config).map_err(restoring(config))?;
-    let aside = config.join(aside);
-    let (mut kept, mut directories) = (BTreeSet::new(), [config.to_owned()].into());
-    for (file, path) in files {
-        let (present, new) = (config.join(path), with_ending(&config.join(path), NEW));
-        make_parents(&present, owner, &mut directories)?;
-        remove_all(&new).map_err(restoring(&new))?;
-        archive.extract(file, &new)?;
-        let permissions = fs::Permissions::from_mode(file.mode & 0o777);
-        fs::set_permissions(&new, permissions)
-            .and_then(|()| owner.take(&new))
-            .map_err(restoring(&new))?;
-        if exists(&present)? {
-            let old = aside.join(path);
-            if kept.insert(aside.clone()) {
-                make_owned(&aside, owner).map_err(restoring(&aside))?;
-            }
-            make_parents(&old, owner, &mut kept)?;
-            fs::copy(&present, &old)
-                .and_then(|_| fs::File::open(&old)?.sync_all())
-                .and_then(|()| owner.take(&old))
-                .map_err(restoring(&old))?;
-        }
-    }
-    for directory in kept.iter().rev().chain(&directories) {
-        sync_directory(directory).map_err(restoring(directory))?;
-    }
-    for (_, path) in files {
-        let present = config.join(path);
-        fs::rename(with_ending(&present, NEW), &present).map_err(restoring(&present))?;
-    }
-    for directory in &directories {
-        sync_directory(directory).map_err(restoring(directory))?;
-    }
-    Ok(())
-}
-
 /// Ends a restore that was decided, and removes what is left of one that was not. For whoever has
 /// taken the lock of the state directory. Errors name the file.
 pub fn complete(state: &Path) -> Result<(), (PathBuf, io::Error)> {
@@ -253,17 +241,21 @@ pub fn complete(state: &Path) -> Result<(), (PathBuf, io::Error)> {
         move |error| (file, error)
     };
     let unfinished = state.join(UNFINISHED);
-    remove_all(&unfinished).map_err(at(&unfinished))?;
+    match remove_all(&unfinished) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            // `root` was interrupted; it only takes space.
+            tracing::warn!(
+                "cannot remove {}: {error}. Remove it as root",
+                unfinished.display()
+            );
+        }
+        removed => removed.map_err(at(&unfinished))?,
+    }
     let decided = state.join(DECIDED);
     let file = decided.join(PLAN);
-    let plan: Plan = match fs::read(&file) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            // The plan is removed when everything is in place.
-            return remove_all(&decided).map_err(at(&decided));
-        }
-        read => read
-            .and_then(|bytes| Ok(serde_json::from_slice(&bytes)?))
-            .map_err(at(&file))?,
+    let Some(plan) = Plan::read(&decided).map_err(at(&file))? else {
+        // The plan is removed when everything is in place.
+        return remove_all(&decided).map_err(at(&decided));
     };
     let aside = state.join(&plan.aside);
     for entry in STATE_ENTRIES {
@@ -289,42 +281,12 @@ pub fn complete(state: &Path) -> Result<(), (PathBuf, io::Error)> {
 }
 
 fn move_aside(state: &Path, aside: &Path, entry: &str) -> io::Result<()> {
-    if !aside.try_exists()? {
+    if !has_directory(aside)? {
         make_owned(aside, Owner::of(state)?)?;
     }
     fs::rename(state.join(entry), aside.join(entry))?;
     sync_directory(aside)?;
     sync_directory(state)
-}
-
-fn make_owned(directory: &Path, owner: Owner) -> io::Result<()> {
-    make_directory(directory)?;
-    owner.take(directory)
-}
-
-/// Makes the directories of a file below one that was made already.
-fn make_parents(
-    file: &Path,
-    owner: Owner,
-    made: &mut BTreeSet<PathBuf>,
-) -> Result<(), RestoreError> {
-    let mut missing = Vec::new();
-    let mut directory = parent(file);
-    while !made.contains(directory) {
-        missing.push(directory.to_owned());
-        directory = parent(directory);
-    }
-    for directory in missing.into_iter().rev() {
-        if !directory.is_dir() {
-            make_owned(&directory, owner).map_err(restoring(&directory))?;
-        }
-        made.insert(directory);
-    }
-    Ok(())
-}
-
-fn exists(path: &Path) -> Result<bool, RestoreError> {
-    path.try_exists().map_err(restoring(path))
 }
 
 /// A name that nothing in a directory has.
@@ -333,19 +295,6 @@ fn unused(directory: &Path, name: &str) -> String {
     let mut names = std::iter::once(name.to_owned()).chain(numbered);
     let free = names.find(|name| !directory.join(name).exists());
     free.unwrap_or_else(|| name.to_owned())
-}
-
-/// Removes a file or directory, if it is there.
-fn remove_all(path: &Path) -> io::Result<()> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
 }
 
 /// A moment as a part of a name: `20261128T042455Z`.
@@ -358,5 +307,6 @@ fn compact_moment(at: OffsetDateTime) -> String {
 pub(super) fn decide(archive: &Archive, places: &Places, aside: &str) {
     let files: Vec<_> = archive.manifest().files_of(STATE).collect();
     stage(archive, &places.state, &files, aside).unwrap();
+    hand_staged_over(&places.state).unwrap();
     settle(&places.state).unwrap();
 }

@@ -1,15 +1,19 @@
 //! A backup of a relay that does not run; the caller holds the lock of the state directory.
 
 use super::error::{BackupError, writing};
-use super::files::list;
+use super::files::{list, open_file};
 use super::writer::{BackupWriter, Facts, SECRET};
 use super::{BackupManifest, CONFIGURATION, Places, STATISTICS_FILES, in_state, state_path};
 use crate::relay::Partitioner;
 use crate::runtime::partition_key;
 use crate::store::log::{DAYS_FILE, LogOptions, NOTES_FILE, Partitions, Promise, StoreDirectory};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 use std::sync::Arc;
+
+/// How often statistics are read until they did not change meanwhile; they change every ten
+/// seconds.
+const ATTEMPTS: usize = 20;
 
 /// Makes a backup. The store is read first, so that no damaged one is taken for a good backup.
 pub fn back_up_stopped(
@@ -80,14 +84,44 @@ pub(super) fn copy_rest(
     let state = &places.state;
     copy_state(writer, state, &store.manifest_file())?;
     copy_state(writer, state, &state.join(partition_key::FILE))?;
-    for name in STATISTICS_FILES {
-        let statistics = state.join(name);
-        // A new relay has none.
-        if statistics.try_exists().map_err(writing(&statistics))? {
-            writer.copy(&statistics, in_state(name), SECRET, None)?;
+    let statistics = read_statistics(|name| {
+        let file = state.join(name);
+        read_if_there(&file).map_err(writing(&file))
+    })?;
+    for (name, content) in STATISTICS_FILES.into_iter().zip(statistics) {
+        if let Some(content) = content {
+            writer.put(in_state(name), [content])?;
         }
     }
     Ok(())
+}
+
+/// Reads the files of statistics as they were at one moment. A running server may end a day
+/// meanwhile: the row would be in the second, and its counters still in the first.
+pub(super) fn read_statistics(
+    mut read: impl FnMut(&str) -> Result<Option<Vec<u8>>, BackupError>,
+) -> Result<[Option<Vec<u8>>; 2], BackupError> {
+    let [record, rows] = STATISTICS_FILES;
+    let mut before = read(record)?;
+    for _ in 0..ATTEMPTS {
+        let rows = read(rows)?;
+        let after = read(record)?;
+        if before == after {
+            return Ok([after, rows]);
+        }
+        before = after;
+    }
+    Err(BackupError::Changing)
+}
+
+/// A file as a whole; a new relay has none.
+fn read_if_there(file: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    match open_file(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened?.read_to_end(&mut bytes)?,
+    };
+    Ok(Some(bytes))
 }
 
 /// Copies the configuration with certificates and keys.
@@ -101,9 +135,7 @@ pub(super) fn copy_configuration(
         let name = path
             .to_str()
             .ok_or_else(|| BackupError::Name(file.clone()))?;
-        let metadata = file.metadata().map_err(writing(&file))?;
-        let mode = metadata.permissions().mode() & 0o777;
-        writer.copy(&file, format!("{CONFIGURATION}/{name}"), mode, None)?;
+        writer.copy_configured(&file, format!("{CONFIGURATION}/{name}"))?;
     }
     Ok(())
 }

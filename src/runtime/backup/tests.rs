@@ -13,8 +13,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use tempfile::TempDir;
 
+mod strict;
+
 const QUEUES: u8 = 12;
 const MESSAGES: u8 = 9;
+/// A folder for the state before.
+const ASIDE: &str = "smp-server-state.before-restore-1";
 
 struct Server {
     root: TempDir,
@@ -451,8 +455,8 @@ fn an_interrupted_restore_is_ended_by_the_next_who_takes_the_lock() {
         let server = Server::with_queues(1);
         let state = &server.places.state;
         let old = state_of(&server);
-        restore::decide(&Archive::open(&backup).unwrap(), &server.places, "aside");
-        let (new, aside) = (state.join("smp-server-restore"), state.join("aside"));
+        restore::decide(&Archive::open(&backup).unwrap(), &server.places, ASIDE);
+        let (new, aside) = (state.join("smp-server-restore"), state.join(ASIDE));
         fs::create_dir(&aside).unwrap();
         let entries = [STORE_FOLDER, partition_key::FILE];
         let renames = entries.iter().flat_map(|entry| {

@@ -2,7 +2,9 @@
 
 use super::copy::{self, Content, create};
 use super::error::{BackupError, writing};
-use super::files::{make_directory, parent, sync_directory, with_ending};
+use super::files::{
+    make_directory, open_directory, open_file, open_trusted, parent, sync_directory, with_ending,
+};
 use super::manifest::{self, BackupFile, BackupManifest, hexadecimal, moment};
 use super::{CONFIGURATION, STATE};
 use crate::crypto::hash::Sha256;
@@ -59,7 +61,7 @@ impl BackupWriter {
         let partial = with_ending(target, PARTIAL);
         remove_leftover(&partial)?;
         make_directory(&partial).map_err(writing(&partial))?;
-        let lock = File::open(&partial).map_err(writing(&partial))?;
+        let lock = open_directory(&partial).map_err(writing(&partial))?;
         lock_directory(&lock, &partial)?;
         let directories = [partial.clone()].into();
         Ok(Self {
@@ -89,7 +91,25 @@ impl BackupWriter {
         mode: u32,
         extent: Option<(u64, u64)>,
     ) -> Result<(), BackupError> {
-        let from = File::open(source).map_err(writing(source))?;
+        let from = open_file(source).map_err(writing(source))?;
+        self.copy_opened(source, &from, path, mode, extent)
+    }
+
+    /// Copies a file of the configuration, which may be a link, with its permissions.
+    pub fn copy_configured(&mut self, source: &Path, path: String) -> Result<(), BackupError> {
+        let from = open_trusted(source).map_err(writing(source))?;
+        let mode = from.metadata().map_err(writing(source))?.mode() & 0o777;
+        self.copy_opened(source, &from, path, mode, None)
+    }
+
+    fn copy_opened(
+        &mut self,
+        source: &Path,
+        from: &File,
+        path: String,
+        mode: u32,
+        extent: Option<(u64, u64)>,
+    ) -> Result<(), BackupError> {
         let (len, size) = match extent {
             Some(extent) => extent,
             None => {
@@ -101,7 +121,7 @@ impl BackupWriter {
         let to = create(&target).map_err(writing(&target))?;
         let (partial, needed) = (self.partial.clone(), self.planned.max(len));
         let has_space = self.has_space;
-        let copied = copy::copy_trimmed(&from, &to, len, || match has_space {
+        let copied = copy::copy_trimmed(from, &to, len, || match has_space {
             true => Ok(()),
             false => check_space(&partial, needed),
         });
@@ -267,14 +287,12 @@ fn check_target(target: &Path) -> Result<(), BackupError> {
 
 /// Removes what a killed process has left, and nothing else.
 fn remove_leftover(partial: &Path) -> Result<(), BackupError> {
-    let directory = match File::open(partial) {
+    let in_the_way = || BackupError::InTheWay(partial.to_owned());
+    let directory = match open_directory(partial) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => return Err(in_the_way()),
         opened => opened.map_err(writing(partial))?,
     };
-    let in_the_way = || BackupError::InTheWay(partial.to_owned());
-    if !directory.metadata().map_err(writing(partial))?.is_dir() {
-        return Err(in_the_way());
-    }
     lock_directory(&directory, partial)?;
     for entry in fs::read_dir(partial).map_err(writing(partial))? {
         let name = entry.map_err(writing(partial))?.file_name();

@@ -12,14 +12,14 @@ use crate::runtime::server::{IO_MEMORY, Report, RunError, Shared};
 use crate::runtime::shard::whole_seconds;
 use crate::runtime::shutdown::{DRAIN_TIME, Shutdown};
 use crate::runtime::statistics::{self, StatisticsFiles};
+use crate::runtime::wakers::Wakers;
 use crate::runtime::web;
-use futures_lite::future::{or, poll_fn};
+use futures_lite::future::or;
 use glommio::timer::sleep;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement, spawn_local};
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
-use std::task::{Poll, Waker};
 use std::time::Duration;
 
 /// Threads beside the executor, for files: one for pages and statistics while a backup keeps the
@@ -122,7 +122,7 @@ pub struct Stop {
     shutdown: Shutdown,
     /// Reloads that were noticed.
     reloads: Cell<usize>,
-    waiting: RefCell<Vec<Waker>>,
+    waiting: Wakers,
 }
 
 impl Stop {
@@ -130,14 +130,14 @@ impl Stop {
         Self {
             reloads: Cell::new(shutdown.reloads()),
             shutdown,
-            waiting: RefCell::default(),
+            waiting: Wakers::default(),
         }
     }
 
     fn look(&self) {
         let reloads = self.shutdown.reloads();
         if self.shutdown.is_requested() || self.reloads.replace(reloads) != reloads {
-            self.waiting.take().into_iter().for_each(Waker::wake);
+            self.waiting.wake();
         }
     }
 
@@ -148,26 +148,13 @@ impl Stop {
 
     /// Waits until more than so many reloads were asked for; how many there were then.
     pub async fn reloads_beyond(&self, seen: usize) -> usize {
-        poll_fn(|cx| {
-            let reloads = self.shutdown.reloads();
-            if reloads > seen {
-                return Poll::Ready(reloads);
-            }
-            self.waiting.borrow_mut().push(cx.waker().clone());
-            Poll::Pending
-        })
-        .await
+        let look = || Some(self.shutdown.reloads()).filter(|reloads| *reloads > seen);
+        self.waiting.until(look).await
     }
 
     /// Waits for the request to stop.
     pub async fn requested(&self) {
-        poll_fn(|cx| {
-            if self.shutdown.is_requested() {
-                return Poll::Ready(());
-            }
-            self.waiting.borrow_mut().push(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
+        let look = || self.shutdown.is_requested().then_some(());
+        self.waiting.until(look).await;
     }
 }

@@ -1,11 +1,13 @@
 //! Holding a shard still: while the control executor takes a point in time of all shards, and
 //! while space for its log is being made that its commands would have needed already.
 //!
-//! What would reach a frozen shard waits here, in order, and connections read no further commands:
-//! what waits is bounded by the commands in flight. Answers to what was done before still leave.
+//! What would reach a frozen shard waits here, in order, and connections read no further commands.
+//! When much waits, the rest stays in the mesh, which pushes back on other executors. Answers to
+//! what was done before still leave.
 
 use super::{Core, CoreMessage, CoreRouter};
 use crate::runtime::control::ControlRequest;
+use crate::runtime::mesh::QUEUE_DEPTH;
 use crate::store::log::{Cut, LogStore};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -13,13 +15,15 @@ use std::time::{Duration, Instant};
 
 /// How long a shard stays frozen when nobody thaws it. Thawing takes milliseconds otherwise.
 pub const FREEZE_LIMIT: Duration = Duration::from_secs(1);
+/// Waiting longer than that for a segment of the log is told.
+const SUPPLY_LIMIT: Duration = Duration::from_secs(1);
 
 /// What keeps a shard still.
 #[derive(Debug, Default)]
 pub(super) struct Freeze {
     since: Cell<Option<Instant>>,
-    /// Whether the log has to wait for space.
-    starved: Cell<bool>,
+    /// Since when the log has to wait for space.
+    starved: Cell<Option<Instant>>,
     /// Who sent what, for the shard.
     held: RefCell<VecDeque<(u16, CoreMessage)>>,
 }
@@ -36,7 +40,13 @@ impl Freeze {
     }
 
     fn is_still(&self) -> bool {
-        self.since.get().is_some() || self.starved.get()
+        self.since.get().is_some() || self.starved.get().is_some()
+    }
+
+    /// Whether messages of other shards are taken: what is held goes first, and is bounded.
+    pub fn takes_more(&self) -> bool {
+        let held = self.held.borrow().len();
+        held == 0 || self.is_still() && held < QUEUE_DEPTH
     }
 
     /// Keeps a message for the shard until it is its turn.
@@ -82,24 +92,22 @@ impl CoreMessage {
 }
 
 impl CoreRouter<'_> {
-    /// Lets what was held reach the shard while `on` says so, at least one; says whether more is
-    /// held that may.
+    /// Lets what was held reach the shard while `on` says so, at least one; says whether it did.
     pub(super) fn release_held(&mut self, on: impl Fn() -> bool) -> bool {
         let freeze = &self.core.freeze;
-        if !freeze.holds() {
-            return false;
-        }
+        let mut released = false;
         while let Some((from, message)) = freeze.next() {
+            released = true;
             self.deliver(from, message);
             self.carry_out();
             if !on() {
                 break;
             }
         }
-        if !freeze.holds() {
+        if released && !freeze.holds() {
             self.core.resume_congested();
         }
-        freeze.may_release()
+        released
     }
 }
 
@@ -125,8 +133,18 @@ impl Core {
     pub fn note_supply(&self) {
         let is_waiting = self.with_log(|store| store.awaits_segment()) == Some(true);
         let starved = is_waiting && !self.disk_full.get();
-        let was_starved = self.freeze.starved.replace(starved);
-        if was_starved && !starved {
+        let since = self.freeze.starved.get();
+        let now = starved.then(|| since.unwrap_or_else(Instant::now));
+        self.freeze.starved.set(now);
+        if let (Some(since), None) = (since, now) {
+            let waited = since.elapsed();
+            if waited > SUPPLY_LIMIT {
+                tracing::warn!(
+                    "shard {}: commands waited {} ms for space of the log: the disk is slow",
+                    self.index,
+                    waited.as_millis()
+                );
+            }
             if !self.freeze.holds() {
                 self.resume_congested();
             }

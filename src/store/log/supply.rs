@@ -177,7 +177,9 @@ impl<D: Disk> Journal<D> {
     pub(super) fn awaits_segment(&self) -> bool {
         let room = BURST.min(self.segment_len / 4) + self.segment_len / MARGIN;
         let is_filled = |log| self.room_at_head(log) < room;
-        self.preparing.is_some()
+        // What is not being prepared yet is about to be, unless it cannot be.
+        !self.failed
+            && !self.has_no_numbers
             && self.is_short()
             && [LogId::Queues, LogId::Messages].into_iter().any(is_filled)
     }

@@ -4,6 +4,7 @@ use super::control::answered;
 use super::*;
 use crate::runtime::backup::hold_still;
 use crate::runtime::control::{BackupStep, ControlReply, ControlRequest};
+use crate::runtime::mesh::QUEUE_DEPTH;
 use crate::store::log::{Directory, LogOptions, LogStore, PrepareSegment, Promise};
 use futures_lite::future::{block_on, poll_once};
 use std::io;
@@ -60,6 +61,55 @@ fn connections_read_on_after_a_freeze_in_which_nothing_came() {
     step(&cores, &control, 0, BackupStep::Thaw);
     assert!(peer.is_woken());
     assert!(!cores[0].is_congested_for(&peer.connection));
+}
+
+/// Whoever sends all the time from another core must not keep a core from its own connections.
+#[test]
+fn own_connections_get_a_turn_after_a_freeze_while_others_go_on() {
+    let (cores, control) = cores_and_control(2, QueuePlacement::Local, Duration::ZERO);
+    let (own, far) = (Peer::open(&cores[0], 1), Peer::open(&cores[1], 2));
+    let queue = own.create(&cores);
+    // Enough signatures to take more than a turn.
+    let sub = far
+        .client
+        .transmission(Some(&queue.key), &queue.recipient, &Command::Sub);
+    let block = vec![sub; 100];
+    let before = 4;
+    step(&cores, &control, 0, BackupStep::Freeze);
+    for _ in 0..before {
+        far.send_block(&cores[1], &block);
+    }
+    cores[0].receive();
+    assert!(cores[0].is_congested_for(&own.connection));
+    step(&cores, &control, 0, BackupStep::Thaw);
+    for _ in 0..=before {
+        if own.is_woken() && !cores[0].is_congested_for(&own.connection) {
+            return;
+        }
+        far.send_block(&cores[1], &block);
+        cores[1].receive();
+        cores[0].receive();
+        far.words();
+    }
+    panic!("still congested");
+}
+
+#[test]
+fn what_is_held_is_bounded() {
+    let (cores, control) = cores_and_control(2, QueuePlacement::Local, Duration::ZERO);
+    let (own, far) = (Peer::open(&cores[0], 1), Peer::open(&cores[1], 2));
+    let queue = own.create(&cores);
+    step(&cores, &control, 0, BackupStep::Freeze);
+    for _ in 0..2 * QUEUE_DEPTH + 10 {
+        let message = CoreMessage::Redeliver(far.client.session, queue.recipient);
+        cores[1].mesh().send(0, message);
+        cores[1].mesh().announce();
+        cores[0].receive();
+    }
+    assert!(cores[1].mesh().is_congested());
+    step(&cores, &control, 0, BackupStep::Thaw);
+    settle(&cores);
+    assert!(!cores[1].mesh().is_congested());
 }
 
 #[test]
