@@ -2,40 +2,30 @@
 
 use super::core::Core;
 use super::saves::Saves;
+use super::wakers::Wakers;
 use crate::relay::OperatorCall;
 use crate::runtime::control::ControlReply;
-use futures_lite::future::poll_fn;
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
 
 /// Operators that have asked for a save, and the task that does it.
 #[derive(Debug, Default)]
 pub struct SaveRequests {
     calls: RefCell<Vec<OperatorCall>>,
-    task: RefCell<Option<Waker>>,
+    task: Wakers,
 }
 
 impl SaveRequests {
     /// Has everything saved; the answer follows.
     pub fn add(&self, call: OperatorCall) {
         self.calls.borrow_mut().push(call);
-        if let Some(waker) = self.task.take() {
-            waker.wake();
-        }
+        self.task.wake();
     }
 
     /// Waits for requests.
     async fn next(&self) -> Vec<OperatorCall> {
-        poll_fn(|cx| {
-            let calls = self.calls.take();
-            if !calls.is_empty() {
-                return Poll::Ready(calls);
-            }
-            *self.task.borrow_mut() = Some(cx.waker().clone());
-            Poll::Pending
-        })
-        .await
+        let look = || Some(self.calls.take()).filter(|calls| !calls.is_empty());
+        self.task.until(look).await
     }
 }
 

@@ -1,11 +1,11 @@
 //! What is saved now and then, at once when that is asked for, and at the stop.
 
 use super::stop_request::StopRequest;
-use futures_lite::future::{or, poll_fn};
+use super::wakers::Wakers;
+use futures_lite::future::or;
 use glommio::timer::sleep;
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::task::{Poll, Waker};
 use std::time::Duration;
 
 /// Requests of tasks to another one of the same executor.
@@ -15,31 +15,23 @@ pub struct Saves {
     done: Cell<u64>,
     /// What was wrong with the last save.
     failure: RefCell<Option<String>>,
-    keeper: RefCell<Option<Waker>>,
-    waiting: RefCell<Vec<Waker>>,
+    keeper: Wakers,
+    waiting: Wakers,
 }
 
 impl Saves {
     /// Has everything saved soon.
     pub fn request(&self) -> u64 {
         self.requested.set(self.requested.get() + 1);
-        if let Some(keeper) = self.keeper.take() {
-            keeper.wake();
-        }
+        self.keeper.wake();
         self.requested.get()
     }
 
     /// Has everything saved that was counted until now, and waits for it.
     pub async fn save(&self) -> Result<(), String> {
         let request = self.request();
-        poll_fn(|cx| {
-            if self.done.get() >= request {
-                return Poll::Ready(());
-            }
-            self.waiting.borrow_mut().push(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
+        let look = || (self.done.get() >= request).then_some(());
+        self.waiting.until(look).await;
         self.failure.borrow().clone().map_or(Ok(()), Err)
     }
 
@@ -50,21 +42,15 @@ impl Saves {
 
     /// Waits for a request that is not carried out.
     pub async fn requested(&self) {
-        poll_fn(|cx| {
-            if self.requested.get() > self.done.get() {
-                return Poll::Ready(());
-            }
-            *self.keeper.borrow_mut() = Some(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
+        let look = || (self.requested.get() > self.done.get()).then_some(());
+        self.keeper.until(look).await;
     }
 
     /// Every request up to one was carried out.
     pub fn finish(&self, request: u64, failure: Option<String>) {
         self.done.set(request);
         *self.failure.borrow_mut() = failure;
-        self.waiting.take().into_iter().for_each(Waker::wake);
+        self.waiting.wake();
     }
 }
 

@@ -1,23 +1,20 @@
 //! Tells a task to come to its end by itself, so that nothing it does is cut off.
 
-use futures_lite::future::poll_fn;
-use std::cell::{Cell, RefCell};
-use std::task::{Poll, Waker};
+use super::wakers::Wakers;
+use std::cell::Cell;
 
 /// The request of whoever waits for the end, to one task of the same executor.
 #[derive(Default)]
 pub struct StopRequest {
     requested: Cell<bool>,
-    task: RefCell<Option<Waker>>,
+    waiting: Wakers,
 }
 
 impl StopRequest {
     /// Asks.
     pub fn request(&self) {
         self.requested.set(true);
-        if let Some(waker) = self.task.take() {
-            waker.wake();
-        }
+        self.waiting.wake();
     }
 
     /// Whether it was asked.
@@ -27,13 +24,7 @@ impl StopRequest {
 
     /// Waits for the request.
     pub async fn requested(&self) {
-        poll_fn(|cx| {
-            if self.requested.get() {
-                return Poll::Ready(());
-            }
-            *self.task.borrow_mut() = Some(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
+        let look = || self.requested.get().then_some(());
+        self.waiting.until(look).await;
     }
 }

@@ -1,19 +1,18 @@
 //! Pages are read by a thread beside the executor: disks may be slow, and compressing takes time.
 
+use crate::runtime::wakers::Wakers;
 use crate::web::{Request, Response, text};
-use futures_lite::future::poll_fn;
 use glommio::{executor, spawn_local};
 use http::StatusCode;
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
 
 /// What answers requests, one after the other. An HTTP server has a bounded number of connections,
 /// and each waits for its answer: so many wait at most.
 pub struct Pages<R> {
     /// Away while it reads.
     read: RefCell<Option<R>>,
-    waiting: RefCell<Vec<Waker>>,
+    waiting: Wakers,
 }
 
 /// What makes a response to a request, and may take its time.
@@ -26,7 +25,7 @@ impl<R: Read> Pages<R> {
     pub fn new(read: R) -> Rc<Self> {
         Rc::new(Self {
             read: RefCell::new(Some(read)),
-            waiting: RefCell::default(),
+            waiting: Wakers::default(),
         })
     }
 
@@ -40,14 +39,7 @@ impl<R: Read> Pages<R> {
     }
 
     async fn answer_in_turn(&self, request: Request) -> Response {
-        let mut read = poll_fn(|cx| match self.read.take() {
-            Some(read) => Poll::Ready(read),
-            None => {
-                self.waiting.borrow_mut().push(cx.waker().clone());
-                Poll::Pending
-            }
-        })
-        .await;
+        let mut read = self.waiting.until(|| self.read.take()).await;
         let (read, response) = executor()
             .spawn_blocking(move || {
                 let response = read(&request);
@@ -55,7 +47,7 @@ impl<R: Read> Pages<R> {
             })
             .await;
         self.read.replace(Some(read));
-        self.waiting.take().into_iter().for_each(Waker::wake);
+        self.waiting.wake();
         response
     }
 }
