@@ -222,6 +222,8 @@ impl<D: Disk> Target<D> {
 
     /// Gets room for a change and counts it.
     fn supply(&mut self, bytes: usize) -> Result<(), RehomeError> {
+        // A lack of space that opening only warned of is an error here, told as what it is.
+        self.store.journal.retry();
         while let Some(prepare) = self.store.wants_segment() {
             self.store.segment_ready(prepare.run()).map_err(|source| {
                 let file = PathBuf::from(self.store.journal.disk.describe(""));
